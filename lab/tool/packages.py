@@ -13,7 +13,7 @@ SETS = {
     'compose': ['git', 'xz-utils', 'bzip2', 'tar'],
     'kernel': ['gcc', 'libc6-dev', 'make', 'flex', 'bison', 'bc', 'perl', 'libelf-dev', 'rsync', 'xz-utils',
                'gzip', 'cpio', 'kmod', 'ccache'],
-    'user': ['gcc', 'libc6-dev', 'make', 'rsync', 'libcap-dev', 'busybox-static'],
+    'user': ['gcc', 'libc6-dev', 'make', 'rsync', 'libcap-dev', 'uuid-dev', 'busybox-static'],
     'qemu': ['qemu-system-x86'],
     'check': ['g++', 'coccinelle', 'perl'],
 }

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Machines: QEMU lines, a boot with jobs, a boot with a shell."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+
+from tool import build, initramfs, packages, paths, splats
+from tool.run import Fail, clock, environment, group, say, step, tail, unlock
+
+APPEND = 'console=ttyS0 panic=-1 printk.devkmsg=on iommu.strict=1'
+BOOT_LIMIT = 300            # until the first job begins
+SLACK = 120                 # beyond a test's own limit: the guest should have ended it
+
+
+def arguments(arch, machine):
+    """The QEMU arguments of lab/machines/ARCH/MACHINE.args."""
+    file = paths.LAB / 'machines' / arch.name / f'{machine}.args'
+    if not file.exists():
+        have = sorted(p.stem for p in file.parent.glob('*.args') if p.stem != 'common')
+        raise Fail(f'There is no machine {machine!r} for {arch.name}; lab/machines has: {", ".join(have)}')
+    words = []
+    for line in file.read_text().splitlines():
+        if line.startswith('@include '):
+            words += arguments(arch, line.split()[1])
+        elif line.strip() and not line.startswith('#'):
+            words += shlex.split(line)
+    return words
+
+
+class Job:
+    """Commands for one boot: `setup`, then tests of (name, limit, command)."""
+
+    def __init__(self, name, setup='', tests=()):
+        self.name, self.setup, self.tests = name, setup, list(tests)
+
+    def listing(self):
+        return ''.join(f'{name} {limit} {command}\n' for name, limit, command in self.tests)
+
+
+class Outcome:
+    def __init__(self):
+        self.outputs = {}       # name -> (text, code, seconds)
+        self.setups = {}        # job -> (text, code)
+        self.splats = []
+        self.leaks = ''
+        self.trouble = None     # why the boot as a whole is no good
+        self.folder = None
+
+
+def run_folder(name):
+    folder = paths.BUILD / 'run' / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def concatenate(target, *parts):
+    with open(target, 'wb') as stream:
+        for part in parts:
+            with open(part, 'rb') as source:
+                shutil.copyfileobj(source, stream)
+            stream.write(b'\0' * (-stream.tell() % 4))
+
+
+def command(kernel, machine, folder, mode, *extra):
+    shutil.copyfile(kernel.image, folder / 'kernel')
+    return ['qemu-system-x86_64', *arguments(kernel.arch, machine), '-kernel', str(folder / 'kernel'),
+            '-initrd', str(folder / 'initrd'), '-append', f'{APPEND} kseries={mode}', *extra]
+
+
+def shell(arch_name, config_name, machine, stock):
+    kernel = build.kernel(arch_name, config_name, stock)
+    arguments(kernel.arch, machine)
+    packages.need('qemu')
+    folder = run_folder(f'shell-{os.getpid()}')
+    try:
+        programs = {}
+        for place, _, files in os.walk(paths.BUILD / 'user' / f'{arch_name}{"-stock" if stock else ""}'):
+            for name in files:
+                path = os.path.join(place, name)
+                if '.' not in name and os.access(path, os.X_OK):
+                    programs[f'/tests/{os.path.relpath(path, paths.BUILD / "user" / arch_name)}'] = path
+        concatenate(folder / 'initrd', initramfs.base(kernel, programs))
+        words = command(kernel, machine, folder, 'shell', '-serial', 'mon:stdio')
+        unlock()
+        say(f'==> boot {kernel}, machine {machine}; Ctrl-A X ends QEMU')
+        subprocess.run(words, env=environment())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def jobs(kernel, machine, name, todo, programs, stream=None):
+    """
+    Boot, run the jobs, and read what they said. `stream` is called with each new
+    piece of output of a job.
+    """
+    packages.need('qemu')
+    folder = run_folder(name)
+    outcome = Outcome()
+    outcome.folder = folder
+    concatenate(folder / 'initrd', initramfs.base(kernel, programs), initramfs.jobs(folder, todo))
+    console, results = folder / 'console.log', folder / 'results.log'
+    words = command(kernel, machine, folder, 'jobs', '-serial', f'file:{console}', '-serial', f'file:{results}')
+    (folder / 'command').write_text(shlex.join(words) + '\n')
+    limits = {test: limit for job in todo for test, limit, _ in job.tests}
+    total = len(limits)
+    what = f'boot {kernel}, machine {machine}: {total} programs'
+    with step(what):
+        outcome.trouble = watch(words, folder, console, results, limits, total, stream)
+    # A machine that ran is not needed any more; what it said is.
+    for leftover in ('kernel', 'initrd'):
+        (folder / leftover).unlink(missing_ok=True)
+    collect(outcome, text_of(console), text_of(results), limits)
+    return outcome
+
+
+def text_of(path):
+    return path.read_bytes().decode(errors='replace').replace('\r\n', '\n') if path.exists() else ''
+
+
+def watch(words, folder, console, results, limits, total, stream):
+    """Wait for the machine's end; what is wrong with it, or None."""
+    with open(folder / 'qemu.log', 'wb') as log, group(words, env=environment(), stdin=subprocess.DEVNULL, stdout=log,
+                                                       stderr=subprocess.STDOUT) as process:
+        start = told = moved = time.monotonic()
+        seen, running, done = 0, None, 0
+        while True:
+            ended = process.poll() is not None
+            fresh = text_of(results)[seen:]
+            fresh = fresh[:fresh.rfind('\n') + 1]
+            if fresh:
+                seen += len(fresh)
+                if stream:
+                    stream(fresh)
+                for mark, name in re.findall(r'@@(begin|end) (\S+)', fresh):
+                    running = name if mark == 'begin' else None
+                    done += mark == 'end'
+                    moved = time.monotonic()
+                if running is None:
+                    moved = time.monotonic()
+            if ended:
+                break
+            now = time.monotonic()
+            limit = limits.get(running, BOOT_LIMIT) + (SLACK if running else 0)
+            if now - moved > limit:
+                where = f'{running} (limit {limits[running]} s)' if running else 'boot, set-up or end'
+                return f'the machine hangs in {where}; last lines of its console:\n{tail(console)}'
+            if now - told >= 20:
+                told = now
+                say(f'    ... {clock(now - start)}: {done} of {total} done' + (f', running {running}' if running else ''))
+            time.sleep(0.3)
+    if process.returncode:
+        return f'QEMU ended with {process.returncode}: {text_of(folder / "qemu.log").strip()[-600:]}'
+    if not re.search(r'^@@done$', text_of(results), re.M):
+        where = f'in {running}' if running else 'before the first job' if not seen else 'between jobs'
+        return f'the machine died {where}; last lines of its console:\n{tail(console)}'
+    return None
+
+
+def collect(outcome, console, results, limits):
+    name, job, begun = None, None, []
+    for line in results.splitlines(keepends=True):
+        mark = re.match(r'(.*?)@@(setup|ready|begin|end|kmemleak|scanned|done)\b ?(.*)\n?$', line)
+        if not mark or mark[2] in ('done',):
+            begun.append(line)
+            continue
+        if mark[1]:
+            begun.append(mark[1] + '\n')
+        kind, rest = mark[2], mark[3].split()
+        if kind in ('setup', 'begin', 'kmemleak'):
+            begun = []
+            name = rest[0] if rest else None
+        elif kind == 'ready':
+            outcome.setups[rest[0]] = (''.join(begun), int(rest[1]))
+        elif kind == 'end':
+            outcome.outputs[rest[0]] = (''.join(begun), int(rest[1]), int(rest[2]))
+        elif kind == 'scanned':
+            outcome.leaks = ''.join(begun).strip()
+    outcome.splats = splats.find(console)
+    if outcome.leaks and not any('kmemleak' in line for _, line, _ in outcome.splats):
+        outcome.splats.append(('the end', 'kmemleak: unreferenced objects', outcome.leaks.splitlines()[:12]))

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a kernel's console must not show: lab/splats."""
+
+import re
+
+from tool import paths
+from tool.run import Fail
+
+STAMP = re.compile(r'^(?:\[\s*\d+\.\d+\])?(?:\[\s*[TC]\d+\])?\s?')
+CONTEXT = 12
+
+
+def load(path=None):
+    path = path or paths.LAB / 'splats'
+    patterns, exceptions = [], []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip() or line.startswith('#'):
+            continue
+        if line.startswith('- '):
+            pattern, separator, reason = line[2:].partition('  #')
+            if not separator or not reason.strip():
+                raise Fail(f'lab/splats:{number}: an exception needs a reason, after two spaces and "#"')
+            exceptions.append(re.compile(pattern))
+        else:
+            patterns.append(re.compile(line))
+    if not patterns:
+        raise Fail('lab/splats has no pattern: nothing would ever be found')
+    return patterns, exceptions
+
+
+def find(console, lists=None):
+    """[(job that ran, line, what follows)] of a console's text."""
+    patterns, exceptions = lists or load()
+    found, during = [], 'boot'
+    lines = [STAMP.sub('', line.rstrip('\r')) for line in console.splitlines()]
+    for number, line in enumerate(lines):
+        if line.startswith('kseries: begin '):
+            during = line[15:].strip()
+        elif line.startswith('kseries: end'):
+            during = 'the end'
+        if any(p.search(line) for p in patterns) and not any(e.search(line) for e in exceptions):
+            # "cut here" says nothing; the next line does, and is found for itself.
+            if 'cut here' in line and number + 1 < len(lines) and any(p.search(lines[number + 1]) for p in patterns):
+                continue
+            found.append((during, line, lines[number:number + CONTEXT]))
+    return found
