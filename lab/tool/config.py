@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """
-Kernel configurations: tinyconfig and the fragments of lab/configs/. A fragment
+Kernel configurations: allnoconfig and the fragments of lab/configs/. A fragment
 may start from others (`#uses: NAME`); a line of its own replaces theirs. A line
 that the tree's Kconfig does not let stand fails the build.
 """
@@ -77,7 +77,7 @@ def configure(arch, name, tree, out, make, log):
     for leftover in (new, out / '.config.kseries.old'):
         leftover.unlink(missing_ok=True)
     command = [*make, f'KCONFIG_CONFIG={new}']
-    logged('tinyconfig', [*command, 'tinyconfig'], log, cwd=tree)
+    logged('allnoconfig', [*command, 'allnoconfig'], log, cwd=tree)
     with open(new, 'a') as stream:
         for option, (value, _) in options.items():
             stream.write(f'CONFIG_{option}={value}\n' if value != 'n' else f'# CONFIG_{option} is not set\n')
