@@ -73,9 +73,9 @@ def command(kernel, machine, folder, mode, *extra):
 
 
 def shell(arch_name, config_name, machine, stock):
-    kernel = build.kernel(arch_name, config_name, stock)
-    arguments(kernel.arch, machine)
+    arguments(build.arch_of(arch_name), machine)
     packages.need('qemu')
+    kernel = build.kernel(arch_name, config_name, stock)
     folder = run_folder(f'shell-{os.getpid()}')
     try:
         programs = {}

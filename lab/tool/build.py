@@ -121,22 +121,25 @@ def modules(built):
 
 
 def headers(arch_name, stock=False):
-    """The installed user headers: the folder that holds linux/kvm.h."""
+    """The installed user headers: the folder that holds linux/kvm.h's folder."""
     arch = arch_of(arch_name)
     tree, commit = tree_of(stock)
+    return install_headers(arch, tree, commit, f'{arch.name}{"-stock" if stock else ""}')
+
+
+def install_headers(arch, tree, commit, name):
     packages.need('kernel')
-    folder = paths.BUILD / 'headers' / f'{arch.name}{"-stock" if stock else ""}'
-    mark = f'headers-{folder.name}'
+    folder = paths.BUILD / 'headers' / name
+    mark = f'headers-{name}'
     if stamp(mark) != commit or not (folder / 'include/linux/kvm.h').exists():
         clear_stamp(mark)
-        with step(f'install the user headers of {arch.name}{" (stock)" if stock else ""}'):
+        with step(f'install the user headers ({name})'):
             out = tree / f'o-{arch.name}-headers'
-            logged('headers_install', [*make_command(arch, out), 'headers'], paths.LOGS / f'{mark}.log', cwd=tree,
-                   env=build_environment(tree))
+            log = paths.LOGS / f'{mark}.log'
+            logged('make headers', [*make_command(arch, out), 'headers'], log, cwd=tree, env=build_environment(tree))
             # By content, so that an unchanged header makes nobody compile again.
             (folder / 'include').mkdir(parents=True, exist_ok=True)
-            logged('headers_install', ['rsync', '-rc', '--delete', '--prune-empty-dirs', '--include=*/', '--include=*.h',
-                                       '--exclude=*', f'{out}/usr/include/', f'{folder}/include/'],
-                   paths.LOGS / f'{mark}.log', append=True)
+            logged('copy the headers', ['rsync', '-rc', '--delete', '--prune-empty-dirs', '--include=*/', '--include=*.h',
+                                        '--exclude=*', f'{out}/usr/include/', f'{folder}/include/'], log, append=True)
         set_stamp(mark, commit)
     return folder / 'include'

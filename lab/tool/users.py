@@ -28,14 +28,14 @@ def tree_id(tree, *folders):
     return output('git', '-C', tree, 'ls-tree', 'HEAD', *folders)
 
 
-def tests(kernel, wanted):
+def tests(kernel, wanted, place=None):
     """
     Build the programs of a list of tests; {name in the machine: path}. A program
     that the tree does not have is left out, and the caller tells.
     """
     packages.need('user')
-    headers = build.headers(kernel.arch.name, kernel.stock)
-    place = paths.BUILD / 'user' / f'{kernel.arch.name}{"-stock" if kernel.stock else ""}'
+    place = place or f'{kernel.arch.name}{"-stock" if kernel.stock else ""}'
+    headers = build.install_headers(kernel.arch, kernel.tree, kernel.commit, place)
     units = {}
     for test in sorted(set(wanted)):
         if in_tree(kernel.tree, test):
@@ -43,7 +43,7 @@ def tests(kernel, wanted):
             units.setdefault(unit, []).append(program)
     built = {}
     for unit, programs in units.items():
-        out = place / unit
+        out = paths.BUILD / 'user' / place / unit
         make(kernel, unit, programs, out, headers)
         for program in programs:
             built[f'/tests/{unit}/{program}'] = out / program

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`kseries bisect`: each commit builds and, if wanted, boots and passes."""
+
+import re
+import shutil
+
+from tool import boot, build, compose, jobs, ktap, packages, patches, paths, source, users
+from tool.run import Fail, say, step
+from tool.source import git
+
+FOLDER = paths.BUILD / 'bisect'
+
+
+def bisect(config_name, boots):
+    packages.need('kernel')
+    if boots:
+        packages.need('qemu')
+    loaded = patches.load()
+    stock = source.stock()
+    ids = compose.commits(stock, loaded)
+    if len(ids) == 1:
+        raise Fail('series/order lists no patch')
+    arch = build.arch_of('x86_64')
+    if not (FOLDER / 'Makefile').exists():
+        with step(f'check out the stock kernel into {paths.display(FOLDER)}'):
+            paths.need_room(2500, 'The bisect tree')
+            shutil.rmtree(FOLDER, ignore_errors=True)
+            git('worktree', 'prune')
+            git('worktree', 'add', '-q', '--force', '--detach', FOLDER, stock)
+    bad = []
+    for number, (commit, patch) in enumerate(zip(ids[1:], loaded), 1):
+        say(f'==> {number} of {len(loaded)}: {patch.subject}')
+        git('checkout', '-q', '-f', '--detach', commit, tree=FOLDER)
+        kernel = build.Kernel(arch, config_name, FOLDER, commit, False)
+        kernel.log = paths.LOGS / f'bisect-{number:04}.log'
+        try:
+            build.build(kernel)
+            warned = [line for line in kernel.log.read_text().splitlines() if re.search(r'\bwarning:', line)]
+            if warned:
+                raise Fail(f'it builds with warnings:\n    {warned[0]}\nlog: {paths.display(kernel.log)}')
+            if boots:
+                smoke(kernel, number)
+        except Fail as fail:
+            bad.append(patch.name)
+            say(f'    {patch.name}: {fail}')
+    print(f'{len(loaded) - len(bad)} of {len(loaded)} commits build{" and boot" if boots else ""}')
+    if bad:
+        raise Fail('these do not: ' + ', '.join(bad))
+
+
+def smoke(kernel, number):
+    """The tests marked `smoke`, as far as this commit has them."""
+    chosen = jobs.matching([], smoke=True)
+    for (_, machine), group in jobs.boots(chosen).items():
+        todo, have = [], []
+        for job, tests in group:
+            there = [t for t in tests if users.in_tree(kernel.tree, t.program)]
+            have += there
+            if there:
+                todo.append(job.boot_job(there))
+        programs = users.tests(kernel, [t.program for t in have], f'bisect-{kernel.config}')
+        outcome = boot.jobs(kernel, machine, f'bisect-{number:04}', todo, programs)
+        if outcome.trouble:
+            raise Fail(outcome.trouble)
+        if outcome.splats:
+            raise Fail(f'splat during {outcome.splats[0][0]}: {outcome.splats[0][1]}')
+        for test in have:
+            text, code, seconds = outcome.outputs[test.name]
+            for result in ktap.binary(test.name, text, code, seconds, test.limit):
+                if result.status == ktap.FAIL:
+                    raise Fail(f'{result.name}: {result.why}')

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+`kseries check`: static checks on what the series adds. A new file has to be clean;
+in a patched file what counts is on the lines that the series adds. Each check
+first proves on a control with a known fault that it finds anything at all.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tool import apt, build, compose, mails, packages, patches, paths, source
+from tool.ktap import FAIL, PASS, SKIP, Result
+from tool.run import Fail, clear_stamp, environment, jobs, logged, output, say, set_stamp, stamp, step
+from tool.source import git
+
+ARCH, CONFIG = 'x86_64', 'fault'
+NAMES = ['checkpatch', 'sparse and W=1', 'kernel-doc', 'coccinelle', 'uapi headers']
+SPARSE_OLDEST = (0, 6, 5)
+
+
+class Series:
+    """The composed commits, and which lines of which files they add."""
+
+    def __init__(self):
+        self.patches = patches.load()
+        self.tree = compose.tree()
+        self.stock = source.stock()
+        self.ids = compose.commits(self.stock, self.patches)
+        self.new = {path for patch in self.patches for path in patch.adds}
+        status = git('diff', '--name-status', '--no-renames', self.stock, self.ids[-1]).splitlines()
+        self.touched = [path for kind, path in (line.split('\t') for line in status) if kind != 'D']
+        self.lines = {path: self.added(path) for path in self.touched if path not in self.new}
+
+    def added(self, path):
+        numbers, line = set(), 0
+        for text in git('diff', '-U0', self.stock, self.ids[-1], '--', path).splitlines():
+            match = re.match(r'@@ -\S+ \+(\d+)', text)
+            if match:
+                line = int(match[1])
+            elif text.startswith('+') and not text.startswith('+++'):
+                numbers.add(line)
+                line += 1
+        return numbers
+
+    def ours(self, path, line):
+        return path in self.new or line in self.lines.get(path, ())
+
+    def existing(self, *suffixes):
+        return [p for p in self.touched if p.endswith(suffixes)]
+
+
+def check():
+    outcome = results()
+    for result in outcome:
+        print(f'{result.status.upper():5} {result.name}{": " + result.why if result.why else ""}')
+    failed = sum(r.status == FAIL for r in outcome)
+    print(f'{sum(r.status == PASS for r in outcome)} passed, {failed} failed, '
+          f'{sum(r.status == SKIP for r in outcome)} skipped')
+    return 1 if failed else 0
+
+
+def results():
+    packages.need('kernel', 'check')
+    series = Series()
+    if not series.patches:
+        return [Result('check', SKIP, 'series/order lists no patch')]
+    found = []
+    for name, function in (('checkpatch', checkpatch), ('sparse', compiled), ('kernel-doc', kernel_doc),
+                           ('coccinelle', coccinelle), ('uapi', uapi)):
+        try:
+            with step(f'check: {name}'):
+                found += function(series)
+        except Fail as fail:
+            found.append(Result(f'check/{name}', FAIL, str(fail)))
+    return found
+
+
+def verdict(name, complaints):
+    if not complaints:
+        return Result(f'check/{name}', PASS)
+    return Result(f'check/{name}', FAIL, f'{len(complaints)}: ' + '\n    '.join([''] + complaints[:12]))
+
+
+# checkpatch
+
+def ignored_types():
+    types = []
+    for line in (paths.LAB / 'checkpatch-ignore').read_text().splitlines():
+        if line and not line.startswith('#'):
+            kind, _, reason = line.partition(' ')
+            if not reason.strip():
+                raise Fail(f'lab/checkpatch-ignore: {kind} has no reason')
+            types.append(kind)
+    return types
+
+
+def run_checkpatch(tree, *args):
+    command = ['perl', str(tree / 'scripts/checkpatch.pl'), '--strict', '--no-signoff', '--terse', '--show-types', '--no-summary',
+               '--color=never', f'--ignore={",".join(ignored_types())}', f'--root={tree}', *args]
+    return subprocess.run(command, cwd=tree, env=environment(), capture_output=True, text=True).stdout
+
+
+CONTROL_PATCH = '''From: Control <c@example.org>
+Date: Thu, 1 Jan 2026 00:00:00 +0000
+Subject: [PATCH] control
+
+Text.
+---
+diff --git a/lib/control.c b/lib/control.c
+index 1111111..2222222 100644
+--- a/lib/control.c
++++ b/lib/control.c
+@@ -1,2 +1,3 @@
+ int a;
++int  f(int x){return(x) ;}
+ int b;
+'''
+
+
+def checkpatch(series):
+    control = paths.BUILD / 'check' / 'control.patch'
+    control.parent.mkdir(parents=True, exist_ok=True)
+    control.write_text(CONTROL_PATCH)
+    if 'ERROR' not in run_checkpatch(series.tree, str(control)):
+        raise Fail('checkpatch finds nothing in a patch that is wrong on purpose: it does not run')
+    files, _ = mails.write(series.ids, paths.BUILD / 'check' / 'mails')
+    found = []
+    for patch, mail in zip(series.patches, files[1:]):
+        said = run_checkpatch(series.tree, str(mail))
+        found.append(verdict(f'checkpatch/{patch.name}', [line.partition(':')[2] for line in said.splitlines() if line.strip()]))
+    return found
+
+
+# sparse and W=1
+
+def sparse():
+    """A sparse that understands this kernel, built from Debian's source where needed."""
+    own = paths.BUILD / 'bin' / 'sparse'
+    for program in ('sparse', str(own)):
+        if sparse_version(program) >= SPARSE_OLDEST:
+            return program
+    with step('build sparse (Debian\'s is too old for this kernel)'):
+        name = apt.release()[0]
+        for suite in [*apt.RELEASES[apt.RELEASES.index(name) + 1:], 'testing', 'unstable']:
+            private = apt.Private(f'sparse-{suite}', apt.derived(suite, 'deb-src'))
+            private.update()
+            versions = re.findall(r'^Version: (\S+)', output('apt-cache', 'showsrc', 'sparse', env=private.env(), check=False), re.M)
+            if any(number(v) >= SPARSE_OLDEST for v in versions):
+                break
+        else:
+            raise Fail('No Debian suite has sparse 0.6.5 or later. Install one yourself, in PATH.')
+        folder = paths.BUILD / 'sparse'
+        shutil.rmtree(folder, ignore_errors=True)
+        private.source('sparse', folder / 'package')
+        archive = sorted((folder / 'package').glob('sparse_*.orig.tar.*'))
+        if not archive:
+            raise Fail('the source package of sparse has no .orig.tar')
+        (folder / 'source').mkdir()
+        log = paths.LOGS / 'sparse.log'
+        logged('unpack sparse', ['tar', '-x', '--strip-components=1', '-C', folder / 'source', '-f', archive[-1]], log)
+        logged('build sparse', ['make', f'-j{jobs()}', '-C', folder / 'source', 'sparse', 'HAVE_SQLITE=no', 'HAVE_GTK=no',
+                                'HAVE_LLVM=no', 'HAVE_LIBXML=no'], log, append=True)
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / 'source' / 'sparse', own)
+    if sparse_version(str(own)) < SPARSE_OLDEST:
+        raise Fail(f'the sparse that was built says it is {sparse_version(str(own))}')
+    return str(own)
+
+
+def number(text):
+    match = re.match(r'[v]?(\d+)\.(\d+)(?:\.(\d+))?', text)
+    return tuple(int(part or 0) for part in match.groups()) if match else (0,)
+
+
+def sparse_version(program):
+    try:
+        return number(subprocess.run([program, '--version'], capture_output=True, text=True, env=environment()).stdout.strip())
+    except OSError:
+        return (0,)
+
+
+def target_of(path):
+    """What make calls the object of a source file."""
+    if path.startswith('virt/kvm/'):
+        return f'arch/x86/kvm/../../../{path}'
+    return path
+
+
+def unbuilt():
+    files = {}
+    for line in (paths.LAB / 'unbuilt').read_text().splitlines():
+        if line and not line.startswith('#'):
+            path, _, reason = line.partition(' ')
+            if not reason.strip():
+                raise Fail(f'lab/unbuilt: {path} has no reason')
+            files[path] = reason.strip()
+    return files
+
+
+def compiled(series):
+    program = sparse()
+    control = paths.BUILD / 'check' / 'control.c'
+    control.write_text('static int f(int __attribute__((noderef, address_space(1))) *p) { return *p; }\nint g(void) { return f(0); }\n')
+    if 'dereference of noderef' not in subprocess.run([program, str(control)], capture_output=True, text=True).stderr:
+        raise Fail('sparse finds nothing in a file that is wrong on purpose')
+    arch = build.arch_of(ARCH)
+    out = series.tree / f'o-{ARCH}-check'
+    log = paths.LOGS / 'check-compile.log'
+    known = unbuilt()
+    sources = [p for p in series.existing('.c') if not p.startswith(('tools/', 'samples/', 'Documentation/')) and p not in known]
+    if not sources:
+        return [Result('check/sparse', SKIP, 'no kernel .c file is touched')]
+    from tool import config
+    command = [*build.make_command(arch, out), 'W=1']
+    config.configure(ARCH, CONFIG, series.tree, out, build.make_command(arch, out), log)
+    env = build.build_environment(series.tree)
+    folders = sorted({'arch/x86/kvm/' if p.startswith('virt/kvm/') else f'{os.path.dirname(p)}/' for p in sources})
+    # First everything, then the touched objects again, with sparse beside the compiler.
+    logged('compile what is touched', [*command, 'prepare', 'modules_prepare'], log, cwd=series.tree, env=env, append=True,
+           count=r'^  CC\b')
+    logged('compile what is touched', [*command, *folders], log, cwd=series.tree, env=env, append=True, count=r'^  CC\b')
+    for path in sources:
+        for place in (path, f'arch/x86/kvm/{os.path.basename(path)}' if path.startswith('virt/kvm/') else path):
+            (out / place).with_suffix('.o').unlink(missing_ok=True)
+    log = paths.LOGS / 'check-sparse.log'
+    logged('sparse and W=1', [*command, 'C=1', f'CHECK={program}', 'CC=gcc', *folders], log, cwd=series.tree, env=env,
+           count=r'^  CHECK\b')
+    text = log.read_text(errors='replace')
+    checked = {os.path.normpath(line.split()[1]) for line in text.splitlines() if line.startswith('  CHECK ')}
+    checked = {os.path.relpath(p, series.tree) if os.path.isabs(p) else re.sub(r'^(\.\./)+', '', p) for p in checked}
+    missing = [p for p in sources if p not in checked]
+    warnings = []
+    for line in text.splitlines():
+        match = re.match(r'(\S+?\.[ch]):(\d+):(?:\d+:)? (warning|error): ?(.*)', line)
+        if match:
+            path = os.path.normpath(match[1])
+            path = os.path.relpath(path, series.tree) if os.path.isabs(path) else re.sub(r'^(\.\./)+', '', path)
+            if series.ours(path, int(match[2])):
+                warnings.append(f'{path}:{match[2]}: {match[4]}')
+    say(f'    {len(checked & set(sources))} of {len(sources)} files went through sparse and W=1')
+    return [verdict('sparse-and-W1', sorted(set(warnings))),
+            verdict('sparse-ran', [f'{p}: no CHECK line, so nothing was checked; if no x86 configuration builds it, say so in lab/unbuilt'
+                                   for p in missing])]
+
+
+# kernel-doc
+
+def run_kernel_doc(tree, path):
+    result = subprocess.run([str(tree / 'tools/docs/kernel-doc'), '-none', '-Wall', str(path)], cwd=tree, env=environment(),
+                            capture_output=True, text=True)
+    return [re.sub(r'^(Warning|Error|warning|error): |^\S+?:\d+:? ?(warning|error)?:? ?', '', line)
+            for line in (result.stdout + result.stderr).splitlines() if re.search(r'warning|error', line, re.I)]
+
+
+def kernel_doc(series):
+    control = paths.BUILD / 'check' / 'doc.c'
+    control.write_text('/**\n * f - text\n * @x: text\n */\nint f(int y)\n{\n\treturn y;\n}\n')
+    if not run_kernel_doc(series.tree, control):
+        raise Fail('kernel-doc finds nothing in a file that is wrong on purpose')
+    complaints = []
+    for path in series.existing('.c', '.h'):
+        now = run_kernel_doc(series.tree, series.tree / path)
+        if path not in series.new:
+            before = paths.BUILD / 'check' / 'before' / os.path.basename(path)
+            before.parent.mkdir(parents=True, exist_ok=True)
+            before.write_bytes(git('show', f'{series.stock}:{path}', raw=True))
+            for message in run_kernel_doc(series.tree, before):
+                if message in now:
+                    now.remove(message)
+        complaints += [f'{path}: {message}' for message in now]
+    return [verdict('kernel-doc', complaints)]
+
+
+# coccinelle
+
+COCCI_LIMIT = 120
+
+
+def coccinelle(series):
+    """Each semantic patch of scripts/coccinelle on the touched files, in report mode."""
+    if not shutil.which('spatch'):
+        raise Fail('spatch is not there, though coccinelle is installed')
+    scripts = sorted(p for p in (series.tree / 'scripts/coccinelle').rglob('*.cocci') if 'virtual report' in p.read_text())
+    if len(scripts) < 30:
+        raise Fail(f'scripts/coccinelle has {len(scripts)} semantic patches with a report mode; many more were expected')
+    control = paths.BUILD / 'check' / 'control-cocci.c'
+    control.write_text('void f(void *p)\n{\n\tif (p)\n\t\tkfree(p);\n}\n')
+    found = spatch(series.tree, series.tree / 'scripts/coccinelle/free/ifnullfree.cocci', [str(control)])
+    if 'control-cocci.c:' not in found[1]:
+        raise Fail(f'spatch finds nothing in a file that is wrong on purpose: {found[1][-300:]}')
+    files = [p for p in series.existing('.c', '.h') if not p.startswith('Documentation/')]
+    complaints, dead = [], []
+    with ThreadPoolExecutor(jobs()) as pool:
+        for script, (code, text) in zip(scripts, pool.map(lambda s: spatch(series.tree, s, files), scripts)):
+            name = script.relative_to(series.tree / 'scripts/coccinelle')
+            if code:
+                dead.append(f'{name}: {text.strip().splitlines()[-1][:150] if text.strip() else f"exit {code}"}')
+            for line in text.splitlines():
+                match = re.match(r'(\S+?\.[ch]):(\d+)[-:](.*)', line)
+                if match:
+                    path = os.path.relpath(os.path.join(series.tree, match[1]), series.tree)
+                    if series.ours(path, int(match[2])):
+                        complaints.append(f'{path}:{match[2]}: {match[3].strip()} ({name})')
+    say(f'    {len(scripts) - len(dead)} of {len(scripts)} semantic patches ran on {len(files)} files')
+    for line in dead:
+        say(f'    did not run: {line}')
+    too_many = len(dead) > len(scripts) // 5
+    return [verdict('coccinelle', sorted(set(complaints))),
+            verdict('coccinelle-ran', dead if too_many else [])]
+
+
+def spatch(tree, script, files):
+    options = re.findall(r'^(?:///?|//#?) ?Options: (.*)$', script.read_text(), re.M)
+    words = [w for line in options for w in line.split()]
+    try:
+        result = subprocess.run(['spatch', '-D', 'report', '--very-quiet', '--no-show-diff', *words, '-I', 'include', '--cocci-file',
+                                 str(script), *files], cwd=tree, env=environment(), capture_output=True, text=True,
+                                timeout=COCCI_LIMIT, errors='replace')
+    except subprocess.TimeoutExpired:
+        return 1, f'not done after {COCCI_LIMIT} s'
+    return result.returncode, result.stdout + (result.stderr if result.returncode else '')
+
+
+# user headers
+
+def uapi(series):
+    """Each installed header the series touches, alone, as C and as C++."""
+    include = build.headers(ARCH)
+    control = paths.BUILD / 'check' / 'control.h'
+    control.write_text('#include <linux/types.h>\nstruct control { __u32 class; };\n')
+    if not syntax('g++', 'c++', include, control):
+        raise Fail('g++ finds nothing in a header that is wrong on purpose')
+    complaints, count = [], 0
+    for path in series.touched:
+        match = re.match(r'(?:include/uapi|arch/x86/include/uapi)/(.*\.h)$', path)
+        if not match:
+            continue
+        count += 1
+        header = include / match[1]
+        if not header.exists():
+            complaints.append(f'{path}: not among the installed headers')
+            continue
+        for compiler, language in (('gcc', 'c'), ('g++', 'c++')):
+            said = syntax(compiler, language, include, header)
+            if said:
+                complaints.append(f'{path} as {language}: {said.splitlines()[0]}')
+    say(f'    {count} headers')
+    return [verdict('uapi-headers', complaints)]
+
+
+def syntax(compiler, language, include, header):
+    flags = {'c': ['-std=c90', '-Wall', '-Werror=implicit-function-declaration'], 'c++': ['-std=c++98', '-Wall']}[language]
+    result = subprocess.run([compiler, *flags, '-isystem', '/usr/include', '-I', str(include), '-fsyntax-only', '-x', language,
+                             '-include', str(header), '/dev/null'], env=environment(), capture_output=True, text=True)
+    return result.stderr if result.returncode or 'warning' in result.stderr else ''

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+What runs in machines: lab/tests/*.toml.
+
+    [[job]]
+    name = "iommufd"            a part of it can be given as FILTER
+    config = "debug"
+    machine = "vfio"
+    must_pass = true            no excuse in failing on the stock kernel too
+    smoke = true                also run by `bisect --boot`
+    setup = "vfio-bind ..."     a shell script; if it fails, so does every test
+    tests = [
+      "iommu/iommufd",          a program of selftests; the name of its results
+      { run = "kvm/foo -x 3", limit = 300, as = "kvm/foo.long" },
+    ]
+
+Jobs of one configuration and machine share a boot.
+"""
+
+import tomllib
+
+from tool import boot, paths, users
+from tool.run import Fail
+
+LIMIT = 120
+
+
+class Test:
+    def __init__(self, spec):
+        if isinstance(spec, str):
+            spec = {'run': spec}
+        unknown = spec.keys() - {'run', 'limit', 'as', 'env'}
+        if unknown:
+            raise Fail(f'lab/tests: unknown key {sorted(unknown)} in {spec}')
+        program, _, arguments = spec['run'].partition(' ')
+        self.program, self.arguments = program, arguments
+        self.name = spec.get('as', program)
+        self.limit = spec.get('limit', LIMIT)
+        self.env = spec.get('env', '')
+        users.unit_of(program)
+
+    def command(self):
+        return f'{self.env} /tests/{self.program} {self.arguments}'.strip()
+
+
+class Job:
+    def __init__(self, spec, where):
+        unknown = spec.keys() - {'name', 'config', 'machine', 'setup', 'tests', 'must_pass', 'smoke'}
+        if unknown or not {'name', 'tests'} <= spec.keys():
+            raise Fail(f'{where}: a job has a name and tests, and no {sorted(unknown)}')
+        self.name, self.setup = spec['name'], spec.get('setup', '')
+        self.config, self.machine = spec.get('config', 'debug'), spec.get('machine', 'vfio')
+        self.must_pass, self.smoke = spec.get('must_pass', False), spec.get('smoke', False)
+        self.tests = [Test(test) for test in spec['tests']]
+
+    def boot_job(self, tests):
+        return boot.Job(self.name, self.setup, [(t.name, t.limit, t.command()) for t in tests])
+
+
+def load():
+    found, names = [], {}
+    for file in sorted((paths.LAB / 'tests').glob('*.toml')):
+        try:
+            table = tomllib.loads(file.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise Fail(f'lab/tests/{file.name}: {error}') from None
+        for spec in table.get('job', []):
+            job = Job(spec, f'lab/tests/{file.name}')
+            for test in job.tests:
+                if test.name in names:
+                    raise Fail(f'lab/tests/{file.name}: {test.name} is in {names[test.name]} and in {job.name}; '
+                               'give one of them another name with `as`')
+                names[test.name] = job.name
+            found.append(job)
+    return found
+
+
+def matching(filters, smoke=False):
+    """[(job, its tests that are wanted)]"""
+    chosen = []
+    for job in load():
+        if smoke and not job.smoke:
+            continue
+        tests = [t for t in job.tests if not filters or any(f in job.name or f in t.name for f in filters)]
+        if tests:
+            chosen.append((job, tests))
+    return chosen
+
+
+def boots(chosen):
+    """Those that share a boot, by (configuration, machine)."""
+    groups = {}
+    for job, tests in chosen:
+        groups.setdefault((job.config, job.machine), []).append((job, tests))
+    return groups

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`kseries test`: the tool itself, KUnit, machines, the stock list, the static checks."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+from tool import boot, build, check, compose, config, jobs, ktap, packages, paths, users
+from tool.ktap import FAIL, PASS, SKIP, Result
+from tool.run import Fail, clock, environment, logged, say, step, write
+
+ARCH = 'x86_64'
+KUNIT_SUITES = 'drivers/dma-buf'
+BUILDS = ['min', 'mod']
+
+
+def stock_list(arch=ARCH):
+    return paths.LAB / 'stock' / f'{arch}.txt'
+
+
+def report(results):
+    for result in results:
+        if result.status != PASS:
+            print(f'{result.status.upper()} {result.name}{": " + result.why if result.why else ""}', flush=True)
+
+
+def guarded(name, function, *args):
+    """A part that breaks is a failure of that part; the others still run."""
+    try:
+        return function(*args)
+    except Fail as fail:
+        return [Result(name, FAIL, str(fail))]
+
+
+def listing():
+    print('tool     the tool\'s own tests (lab/selftest)')
+    print(f'kunit    KUnit on user-mode Linux, {KUNIT_SUITES}')
+    print('build    ' + ', '.join(BUILDS))
+    for job in jobs.load():
+        print(f'{job.name}  ({job.config} kernel, machine {job.machine}){", must pass" if job.must_pass else ""}')
+        for test in job.tests:
+            print(f'         {test.name}: {test.command()} (limit {test.limit} s)')
+    print('check    ' + ', '.join(check.NAMES))
+
+
+def wanted(name, filters):
+    return not filters or any(f in name or name in f.split('/')[0] for f in filters)
+
+
+def test(filters):
+    start = time.monotonic()
+    results = []
+
+    def part(name, function, *args):
+        found = guarded(name, function, *args)
+        report(found)
+        results.extend(found)
+
+    chosen = jobs.matching(filters)
+    parts = [p for p in ('tool', 'kunit', 'build', 'check') if wanted(p, filters)]
+    if not chosen and not parts:
+        raise Fail(f'nothing matches {" ".join(filters)}; see ./kseries test --list')
+    if 'tool' in parts:
+        part('tool', tool)
+    compose.tree()
+    if 'kunit' in parts:
+        part('kunit', kunit, compose.tree())
+    if 'build' in parts:
+        for name in BUILDS:
+            part(f'build/{name}', builds, name)
+    machines = []
+    for (config_name, machine), group in jobs.boots(chosen).items():
+        found = guarded(f'boot/{config_name}-{machine}', machine_run, config_name, machine, group, False)
+        machines += found
+    for found in compare(machines, chosen, stock_results()):
+        results.append(found)
+        report([found])
+    if 'check' in parts:
+        part('check', check.results)
+    return conclude(results, start)
+
+
+def conclude(results, start):
+    counts = {status: sum(r.status == status for r in results) for status in (PASS, FAIL, SKIP)}
+    if not results:
+        counts[FAIL] = 1
+        say('no test ran')
+    failed = [r for r in results if r.status == FAIL]
+    if failed:
+        print('\nfailed:')
+        for result in failed:
+            print(f'  {result.name}: {result.why.splitlines()[0] if result.why else ""}')
+    say(f'    all of it took {clock(time.monotonic() - start)}')
+    print(f'{counts[PASS]} passed, {counts[FAIL]} failed, {counts[SKIP]} skipped', flush=True)
+    return 1 if counts[FAIL] else 0
+
+
+def tool():
+    """lab/selftest, each test of which makes a repository and a small kernel tree of its own."""
+    log = paths.LOGS / 'selftest.log'
+    with step('the tool\'s own tests'):
+        logged('lab/selftest', [sys.executable, '-B', paths.LAB / 'selftest' / 'main.py'], log, ok=range(256), timeout=900,
+               env=environment(KSERIES_SELFTEST=paths.BUILD / 'selftest'))
+    results = []
+    for match in re.finditer(r'^@(pass|fail|skip) (\S+) ?(.*)$', log.read_text(), re.M):
+        results.append(Result(f'tool/{match[2]}', match[1], match[3]))
+    if not re.search(r'^@end$', log.read_text(), re.M) or not results:
+        results.append(Result('tool', FAIL, f'did not come to its end; log: {paths.display(log)}'))
+    return results
+
+
+def kunit(tree):
+    packages.need('kernel')
+    log = paths.LOGS / 'kunit.log'
+    out = tree / 'o-uml'
+    with step(f'KUnit on user-mode Linux: {KUNIT_SUITES}'):
+        text = tree / KUNIT_SUITES / '.kunitconfig'
+        if not text.exists():
+            raise Fail(f'{KUNIT_SUITES}/.kunitconfig is not in the tree')
+        options = [f'--kconfig_add={line}' for line in (paths.LAB / 'configs' / 'uml').read_text().splitlines()
+                   if line.startswith('CONFIG_')]
+        logged('kunit.py', [sys.executable, '-B', 'tools/testing/kunit/kunit.py', 'run', f'--build_dir={out.name}',
+                            f'--kunitconfig={KUNIT_SUITES}', f'--jobs={len(__import__("os").sched_getaffinity(0))}',
+                            '--make_options=CC=ccache gcc', '--raw_output=all', '--timeout=600', *options],
+               log, cwd=tree, env=build.build_environment(tree), ok=range(256), count=r'^  (CC|LD|AR)\b')
+    text = log.read_text(errors='replace')
+    results = ktap.kunit(text)
+    if not results:
+        raise Fail(f'KUnit ran no test\nlog: {paths.display(log)}\n' + '\n'.join(text.splitlines()[-15:]))
+    if not re.search(r'Elapsed time|Kernel panic|reboot: System halted|Restarting system', text):
+        results.append(Result('kunit', FAIL, f'the kernel did not come to its end; log: {paths.display(log)}'))
+    return results
+
+
+def builds(name):
+    build.kernel(ARCH, name)
+    return [Result(f'build/{name}', PASS)]
+
+
+def machine_run(config_name, machine, group, stock):
+    """One boot: the results of its programs, its splats, its leaks."""
+    packages.need('qemu')
+    kernel = build.kernel(ARCH, config_name, stock)
+    name = f'{config_name}-{machine}{"-stock" if stock else ""}'
+    results, todo, have = [], [], []
+    for job, tests in group:
+        there = [t for t in tests if users.in_tree(kernel.tree, t.program)]
+        results += [Result(t.name, SKIP, 'the tree has no such program') for t in tests if t not in there]
+        if there:
+            have += there
+            todo.append(job.boot_job(there))
+    if not todo:
+        return results
+    programs = users.tests(kernel, [t.program for t in have])
+    outcome = boot.jobs(kernel, machine, name, todo, programs)
+    limits = {t.name: t.limit for t in have}
+    for job in todo:
+        said, code = outcome.setups.get(job.name, ('', 0))
+        if code:
+            results.append(Result(f'{job.name}/setup', FAIL, f'exit {code}: {" ".join(said.split())[-200:]}'))
+    for test_name, limit in limits.items():
+        if test_name not in outcome.outputs:
+            results.append(Result(test_name, FAIL, 'did not run to its end, because the machine did not'))
+            continue
+        text, code, seconds = outcome.outputs[test_name]
+        results += ktap.binary(test_name, text, code, seconds, limit)
+        write(outcome.folder / 'output' / f'{test_name.replace("/", "-")}.log', text)
+    where = paths.display(outcome.folder / 'console.log')
+    if outcome.trouble:
+        results.append(Result(f'boot/{name}', FAIL, f'{outcome.trouble}\nconsole: {where}'))
+    elif outcome.splats:
+        for during, line, lines in outcome.splats[:5]:
+            say(f'    splat during {during}:\n' + '\n'.join('    | ' + text for text in lines))
+        during, line, _ = outcome.splats[0]
+        results.append(Result(f'boot/{name}/console', FAIL,
+                              f'{len(outcome.splats)} splats; the first, during {during}: {line}\nconsole: {where}'))
+    else:
+        results.append(Result(f'boot/{name}/console', PASS))
+    times = sorted(((s, n) for n, (_, _, s) in outcome.outputs.items()), reverse=True)[:5]
+    say('    longest: ' + ', '.join(f'{n} {s} s' for s, n in times))
+    return results
+
+
+def stock_results():
+    """{name: status} of the recorded stock run."""
+    try:
+        lines = stock_list().read_text().splitlines()
+    except FileNotFoundError:
+        raise Fail(f'{paths.display(stock_list())} is missing; make it with ./kseries test --record-stock') from None
+    found = {}
+    for line in lines:
+        status, _, name = line.partition(' ')
+        if status in (PASS, FAIL, SKIP):
+            found[name] = status
+    return found
+
+
+def program_of(name, programs):
+    return max((p for p in programs if name == p or name.startswith(p + '/')), key=len, default=None)
+
+
+def compare(results, chosen, stock):
+    """
+    By name: what passes on the stock kernel passes here. What fails there and
+    here is told as skipped, unless its job must pass.
+    """
+    programs = {t.name: job for job, tests in chosen for t in tests}
+    have = {r.name for r in results}
+    judged = []
+    for result in results:
+        program = program_of(result.name, programs)
+        then = stock.get(result.name)
+        if result.status != PASS and then == PASS:
+            judged.append(Result(result.name, FAIL, f'passes on the stock kernel; here: {result.status} {result.why}'))
+        elif result.status == FAIL and then == FAIL and program and not programs[program].must_pass:
+            judged.append(Result(result.name, SKIP, f'fails on the stock kernel too: {result.why}'))
+        else:
+            judged.append(result)
+    for name, status in stock.items():
+        if status == PASS and name not in have and program_of(name, programs):
+            judged.append(Result(name, FAIL, 'passes on the stock kernel, and was not reported here'))
+    return judged
+
+
+def record_stock():
+    """Run the same jobs on the stock kernel and its own programs."""
+    results = []
+    kernel_version = None
+    for (config_name, machine), group in jobs.boots(jobs.matching([])).items():
+        results += machine_run(config_name, machine, group, True)
+    report(results)
+    broken = [r for r in results if r.name.startswith('boot/') and r.status == FAIL]
+    if broken:
+        raise Fail('the stock kernel\'s run is no good to compare with: ' + '; '.join(f'{r.name}: {r.why}' for r in broken))
+    makefile = (paths.STOCK / 'Makefile').read_text()
+    kernel_version = '.'.join(re.search(rf'^{field} = (\d+)$', makefile, re.M)[1]
+                              for field in ('VERSION', 'PATCHLEVEL', 'SUBLEVEL'))
+    lines = sorted(f'{r.status} {r.name}' for r in results
+                   if not r.name.startswith('boot/') and r.why != 'the tree has no such program')
+    write(stock_list(), f'# What the selftests of Linux {kernel_version} report on that kernel, without the series.\n'
+          '# Made by: ./kseries test --record-stock\n' + ''.join(line + '\n' for line in lines))
+    print(f'{len(lines)} results in {paths.display(stock_list())}')
