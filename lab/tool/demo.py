@@ -7,6 +7,8 @@ from tool import boot, build, packages, paths, users
 from tool.run import Fail
 
 SAMPLE = 'tdi-vmm'
+# Of lab/machines/x86_64/vfio: a BAR that is memory, and a DMA master.
+DEVICE, PEER = '0000:00:05.0', '0000:00:03.0'
 LIMIT = 300
 
 
@@ -15,7 +17,8 @@ def demo():
     kernel = build.kernel('x86_64', 'base')
     folder = users.sample(kernel, SAMPLE)
     programs = {'/bin/tdi-vmm-demo': folder / SAMPLE}
-    job = boot.Job('demo', 'vfio-bind 0000:00:03.0 0000:00:05.0', [('tdi-vmm', LIMIT, '/bin/tdi-vmm-demo')])
+    job = boot.Job('demo', f'vfio-bind {DEVICE} {PEER}',
+                   [('tdi-vmm', LIMIT, f'/bin/tdi-vmm-demo --device {DEVICE} --peer {PEER}')])
 
     def stream(text):
         for line in text.splitlines():
