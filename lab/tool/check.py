@@ -252,8 +252,10 @@ def compiled(series):
 def run_kernel_doc(tree, path):
     result = subprocess.run([str(tree / 'tools/docs/kernel-doc'), '-none', '-Wall', str(path)], cwd=tree, env=environment(),
                             capture_output=True, text=True)
-    return [re.sub(r'^(Warning|Error|warning|error): |^\S+?:\d+:? ?(warning|error)?:? ?', '', line)
-            for line in (result.stdout + result.stderr).splitlines() if re.search(r'warning|error', line, re.I)]
+    said = (result.stdout + result.stderr).splitlines()
+    # Without path and line, so that two versions of a file can be compared.
+    return [re.sub(r'^((warning|error): *)?(\S+?:\d+:? *)?((warning|error): *)?', '', line, flags=re.I)
+            for line in said if re.search(r'warning|error', line, re.I)]
 
 
 def kernel_doc(series):
@@ -272,7 +274,7 @@ def kernel_doc(series):
                 if message in now:
                     now.remove(message)
         complaints += [f'{path}: {message}' for message in now]
-    return [verdict('kernel-doc', complaints)]
+    return [verdict('kernel-doc', sorted(set(complaints)))]
 
 
 # coccinelle

@@ -9,7 +9,7 @@ from tool.run import Fail
 SAMPLE = 'tdi-vmm'
 # Of lab/machines/x86_64/vfio: a BAR that is memory, and a DMA master.
 DEVICE, PEER = '0000:00:05.0', '0000:00:03.0'
-LIMIT = 300
+LIMIT = 300 * boot.SLOWDOWN
 
 
 def demo():

@@ -35,7 +35,7 @@ class Test:
         program, _, arguments = spec['run'].partition(' ')
         self.program, self.arguments = program, arguments
         self.name = spec.get('as', program)
-        self.limit = spec.get('limit', LIMIT)
+        self.limit = spec.get('limit', LIMIT) * boot.SLOWDOWN
         self.env = spec.get('env', '')
         users.unit_of(program)
 
