@@ -139,13 +139,15 @@ def own(etc=ETC):
 class Private:
     """An apt configuration of its own, in build/apt/NAME."""
 
-    def __init__(self, name, sources):
+    def __init__(self, name, sources, stale=False):
         self.name, self.sources = name, sources
         self.folder = paths.BUILD / 'apt' / name
         self.log = paths.LOGS / f'apt-{name}.log'
         for sub in ('sources.list.d', 'preferences.d', 'lists/partial', 'archives/partial'):
             (self.folder / sub).mkdir(parents=True, exist_ok=True)
         (self.folder / 'sources.list.d' / 'kseries.sources').write_text(sources)
+        # A mirror that lags behind still serves a source, signed, that only has to be of some version.
+        old = 'Acquire::Check-Valid-Until "false";\n' if stale else ''
         user = 'APT::Sandbox::User "root";\n' if os.geteuid() == 0 else ''
         (self.folder / 'apt.conf').write_text(
             f'Dir::Etc::sourcelist "/dev/null";\n'
@@ -156,7 +158,7 @@ class Private:
             f'Dir::Cache::archives "{self.folder}/archives";\n'
             f'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
             f'Acquire::Languages "none";\nAcquire::Retries "2";\n'
-            f'APT::Install-Recommends "false";\nAPT::Update::Error-Mode "any";\n{user}')
+            f'APT::Install-Recommends "false";\nAPT::Update::Error-Mode "any";\n{old}{user}')
 
     def env(self, **extra):
         return environment(APT_CONFIG=self.folder / 'apt.conf', DEBIAN_FRONTEND='noninteractive', **extra)
