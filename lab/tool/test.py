@@ -2,14 +2,12 @@
 """`kseries test`: the tool itself, KUnit, machines, the stock list, the static checks."""
 
 import re
-import shutil
-import subprocess
 import sys
 import time
 
-from tool import boot, build, check, compose, config, jobs, ktap, packages, paths, users
+from tool import boot, build, check, compose, jobs, ktap, packages, paths, users
 from tool.ktap import FAIL, PASS, SKIP, Result
-from tool.run import Fail, clock, environment, logged, say, step, write
+from tool.run import Fail, clock, environment, jobs as run_jobs, logged, say, step, write
 
 ARCH = 'x86_64'
 KUNIT_SUITES = 'drivers/dma-buf'
@@ -74,9 +72,8 @@ def test(filters):
     for (config_name, machine), group in jobs.boots(chosen).items():
         found = guarded(f'boot/{config_name}-{machine}', machine_run, config_name, machine, group, False)
         machines += found
-    for found in compare(machines, chosen, stock_results()):
-        results.append(found)
-        report([found])
+    if chosen:
+        part('stock', lambda: compare(machines, chosen, stock_results()))
     if 'check' in parts:
         part('check', check.results)
     return conclude(results, start)
@@ -122,7 +119,7 @@ def kunit(tree):
         options = [f'--kconfig_add={line}' for line in (paths.LAB / 'configs' / 'uml').read_text().splitlines()
                    if line.startswith('CONFIG_')]
         logged('kunit.py', [sys.executable, '-B', 'tools/testing/kunit/kunit.py', 'run', f'--build_dir={out.name}',
-                            f'--kunitconfig={KUNIT_SUITES}', f'--jobs={len(__import__("os").sched_getaffinity(0))}',
+                            f'--kunitconfig={KUNIT_SUITES}', f'--jobs={run_jobs()}',
                             '--make_options=CC=ccache gcc', '--raw_output=all', '--timeout=600', *options],
                log, cwd=tree, env=build.build_environment(tree), ok=range(256), count=r'^  (CC|LD|AR)\b')
     text = log.read_text(errors='replace')
@@ -227,7 +224,6 @@ def compare(results, chosen, stock):
 def record_stock():
     """Run the same jobs on the stock kernel and its own programs."""
     results = []
-    kernel_version = None
     for (config_name, machine), group in jobs.boots(jobs.matching([])).items():
         results += machine_run(config_name, machine, group, True)
     report(results)
