@@ -10,11 +10,10 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from tool import apt, build, compose, mails, packages, patches, paths, source
 from tool.ktap import FAIL, PASS, SKIP, Result
-from tool.run import Fail, clear_stamp, environment, jobs, logged, output, say, set_stamp, stamp, step
+from tool.run import Fail, environment, jobs, logged, output, say, step
 from tool.source import git
 
 ARCH, CONFIG = 'x86_64', 'fault'

@@ -6,10 +6,9 @@ that the tree's Kconfig does not let stand fails the build.
 """
 
 import re
-import shutil
 
 from tool import paths
-from tool.run import Fail, environment, failed, logged, output
+from tool.run import Fail, logged, output
 
 FOLDER = paths.LAB / 'configs'
 LINE = re.compile(r'CONFIG_(\w+)=(.+)|# CONFIG_(\w+) is not set')

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Initial ramdisks, made without root by the kernel's own gen_init_cpio."""
 
-import shutil
 from pathlib import Path
 
-from tool import build, packages, paths, source, users
-from tool.run import Fail, environment, logged, output, set_stamp, stamp, step
+from tool import build, packages, paths, source
+from tool.run import Fail, logged, output, set_stamp, stamp
 
 BUSYBOX = Path('/bin/busybox')
 

@@ -6,7 +6,7 @@ import re
 
 from tool import packages, patches, paths, source
 from tool.compose import COMPOSED
-from tool.run import Fail, environment, say, step, write
+from tool.run import Fail, say, step, write
 from tool.source import git
 
 
