@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What dma-buf.c calls of the PFN attachment. */
+#ifndef _DMA_BUF_PFN_CORE_H
+#define _DMA_BUF_PFN_CORE_H
+
+#include <linux/dma-buf.h>
+
+struct seq_file;
+
+bool dma_buf_pfn_export_valid(const struct dma_buf_export_info *exp_info);
+void dma_buf_pfn_invalidate(struct dma_buf *dmabuf);
+int dma_buf_pfn_describe(struct dma_buf *dmabuf, struct seq_file *s);
+
+/* Private ranges have neither a DMA address nor a place in a user's page table */
+static inline bool dma_buf_pfn_private(struct dma_buf *dmabuf)
+{
+	return dmabuf->pfn.kinds & DMA_BUF_PFN_PRIVATE;
+}
+
+#endif /* _DMA_BUF_PFN_CORE_H */

@@ -1,0 +1,1023 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Dma-bufs exported by VFIO_DEVICE_FEATURE_DMA_BUF: what can be exported, when
+ * an importer has the ranges and when it has not, and who may go first.
+ *
+ * usage: vfio_dma_buf_test [options] exporter [dma-master]
+ *
+ * Whether an importer has the ranges is read from debugfs. With the address of a
+ * second device, which libvfio can drive, it is also seen from its DMA: those
+ * tests write to the largest BAR of the first device, which has to have memory
+ * behind it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <linux/limits.h>
+#include <linux/pci_regs.h>
+#include <linux/sizes.h>
+#include <linux/types.h>
+#include <linux/vfio.h>
+
+#include <libvfio.h>
+
+#include "kselftest_harness.h"
+
+static const char *device_bdf;
+static const char *master_bdf;
+static size_t page_size;
+
+static u32 largest_bar(struct vfio_pci_device *device)
+{
+	u32 largest = PCI_STD_NUM_BARS;
+	u64 size = 0;
+	u32 i;
+
+	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
+		struct vfio_pci_bar *bar = &device->bars[i];
+
+		if (bar->vaddr && bar->info.size > size) {
+			largest = i;
+			size = bar->info.size;
+		}
+	}
+
+	return largest;
+}
+
+/* As __vfio_pci_dma_buf_export() with one range, but free to say nonsense */
+static int raw_export(struct vfio_pci_device *device, u32 feature_flags,
+		      const struct vfio_device_feature_dma_buf *args,
+		      const struct vfio_region_dma_range *range)
+{
+	u8 buf[sizeof(struct vfio_device_feature) + sizeof(*args) +
+	       sizeof(*range)] __aligned(8) = {};
+	struct vfio_device_feature *feature = (void *)buf;
+	int fd;
+
+	feature->argsz = sizeof(buf);
+	feature->flags = feature_flags | VFIO_DEVICE_FEATURE_DMA_BUF;
+	memcpy(feature->data, args, sizeof(*args));
+	memcpy(feature->data + sizeof(*args), range, sizeof(*range));
+
+	fd = ioctl(device->fd, VFIO_DEVICE_FEATURE, feature);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The size of a dma-buf is where lseek() finds its end */
+static off_t dma_buf_size(int fd)
+{
+	return lseek(fd, 0, SEEK_END);
+}
+
+/*
+ * Exports
+ */
+FIXTURE(vfio_dma_buf)
+{
+	struct iommu *iommu;
+	struct vfio_pci_device *device;
+	u32 bar;
+	u64 size;
+};
+
+FIXTURE_SETUP(vfio_dma_buf)
+{
+	self->iommu = iommu_init(MODE_IOMMUFD);
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+
+	if (!vfio_pci_dma_buf_supported(self->device))
+		SKIP(return, "%s does not export dma-bufs", device_bdf);
+
+	self->bar = largest_bar(self->device);
+	if (self->bar == PCI_STD_NUM_BARS)
+		SKIP(return, "%s has no BAR that can be mapped", device_bdf);
+
+	self->size = self->device->bars[self->bar].info.size;
+	if (self->size < 4 * page_size)
+		SKIP(return, "The BARs of %s are too small", device_bdf);
+
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+}
+
+FIXTURE_TEARDOWN(vfio_dma_buf)
+{
+	if (self->device)
+		vfio_pci_device_cleanup(self->device);
+	iommu_cleanup(self->iommu);
+}
+
+TEST_F(vfio_dma_buf, export_whole_bar)
+{
+	int fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, self->size);
+
+	ASSERT_EQ(self->size, dma_buf_size(fd));
+	ASSERT_EQ(0, close(fd));
+}
+
+TEST_F(vfio_dma_buf, export_last_page)
+{
+	int fd = vfio_pci_dma_buf_export(self->device, self->bar,
+					 self->size - page_size, page_size);
+
+	ASSERT_EQ(page_size, dma_buf_size(fd));
+	ASSERT_EQ(0, close(fd));
+}
+
+/* In any order, with gaps, and overlapping */
+TEST_F(vfio_dma_buf, export_ranges)
+{
+	struct vfio_region_dma_range ranges[] = {
+		{ .offset = 3 * page_size, .length = page_size },
+		{ .offset = 0, .length = 2 * page_size },
+		{ .offset = page_size, .length = page_size },
+	};
+	int fd = vfio_pci_dma_buf_export_ranges(self->device, self->bar, ranges,
+						ARRAY_SIZE(ranges));
+
+	ASSERT_EQ(4 * page_size, dma_buf_size(fd));
+	ASSERT_EQ(0, close(fd));
+}
+
+TEST_F(vfio_dma_buf, export_many_times)
+{
+	int fds[16];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = vfio_pci_dma_buf_export(self->device, self->bar, 0,
+						 2 * page_size);
+	for (i = 0; i < ARRAY_SIZE(fds); i++)
+		ASSERT_EQ(0, close(fds[i]));
+}
+
+TEST_F(vfio_dma_buf, export_without_decode)
+{
+	int fd;
+
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+	ASSERT_EQ(page_size, dma_buf_size(fd));
+	ASSERT_EQ(0, close(fd));
+}
+
+#define EXPECT_EXPORT_ERRNO(_errno, _index, ...) do {			\
+	struct vfio_region_dma_range __ranges[] = { __VA_ARGS__ };	\
+									\
+	EXPECT_EQ(-(_errno),						\
+		  __vfio_pci_dma_buf_export(self->device, _index, __ranges, \
+					    ARRAY_SIZE(__ranges),	\
+					    O_RDWR | O_CLOEXEC));	\
+} while (0)
+
+TEST_F(vfio_dma_buf, no_ranges)
+{
+	EXPECT_EQ(-EINVAL, __vfio_pci_dma_buf_export(self->device, self->bar,
+						     NULL, 0, O_RDWR));
+}
+
+TEST_F(vfio_dma_buf, too_many_ranges)
+{
+	struct vfio_device_feature_dma_buf args = {
+		.region_index = self->bar,
+		.open_flags = O_RDWR,
+		.nr_ranges = UINT32_MAX,
+	};
+	struct vfio_region_dma_range range = { .length = page_size };
+
+	EXPECT_EQ(-ENOMEM, raw_export(self->device, VFIO_DEVICE_FEATURE_GET,
+				      &args, &range));
+}
+
+TEST_F(vfio_dma_buf, offset_unaligned)
+{
+	EXPECT_EXPORT_ERRNO(EINVAL, self->bar, { page_size / 2, page_size });
+}
+
+TEST_F(vfio_dma_buf, length_unaligned)
+{
+	EXPECT_EXPORT_ERRNO(EINVAL, self->bar, { 0, page_size + 1 });
+}
+
+TEST_F(vfio_dma_buf, length_zero)
+{
+	EXPECT_EXPORT_ERRNO(EINVAL, self->bar, { 0, 0 });
+}
+
+TEST_F(vfio_dma_buf, offset_beyond_bar)
+{
+	EXPECT_EXPORT_ERRNO(EINVAL, self->bar, { self->size, page_size });
+}
+
+TEST_F(vfio_dma_buf, end_beyond_bar)
+{
+	EXPECT_EXPORT_ERRNO(EINVAL, self->bar,
+			    { self->size - page_size, 2 * page_size });
+}
+
+TEST_F(vfio_dma_buf, second_range_beyond_bar)
+{
+	EXPECT_EXPORT_ERRNO(EINVAL, self->bar,
+			    { 0, page_size }, { self->size, page_size });
+}
+
+TEST_F(vfio_dma_buf, address_overflow)
+{
+	EXPECT_EXPORT_ERRNO(EOVERFLOW, self->bar, { -page_size, page_size });
+}
+
+/* Each length is good for an address, the sum is good for nothing */
+TEST_F(vfio_dma_buf, size_overflow)
+{
+	EXPECT_EXPORT_ERRNO(EINVAL, self->bar,
+			    { 0, 1ULL << 63 }, { 0, 1ULL << 63 });
+}
+
+TEST_F(vfio_dma_buf, size_of_no_iova)
+{
+	EXPECT_EXPORT_ERRNO(EINVAL, self->bar, { 0, 1ULL << 63 });
+}
+
+TEST_F(vfio_dma_buf, unknown_flags)
+{
+	struct vfio_device_feature_dma_buf args = {
+		.region_index = self->bar,
+		.open_flags = O_RDWR,
+		.nr_ranges = 1,
+	};
+	struct vfio_region_dma_range range = { .length = page_size };
+	int i, fd;
+
+	/* The rest is right */
+	fd = raw_export(self->device, VFIO_DEVICE_FEATURE_GET, &args, &range);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, close(fd));
+
+	/* Bit 0 has a meaning where the device has a TSM context */
+	for (i = 1; i < 32; i++) {
+		args.flags = 1U << i;
+		EXPECT_EQ(-EINVAL,
+			  raw_export(self->device, VFIO_DEVICE_FEATURE_GET,
+				     &args, &range));
+	}
+}
+
+TEST_F(vfio_dma_buf, set_instead_of_get)
+{
+	struct vfio_device_feature_dma_buf args = {
+		.region_index = self->bar,
+		.open_flags = O_RDWR,
+		.nr_ranges = 1,
+	};
+	struct vfio_region_dma_range range = { .length = page_size };
+
+	EXPECT_EQ(-EINVAL, raw_export(self->device, VFIO_DEVICE_FEATURE_SET,
+				      &args, &range));
+}
+
+TEST_F(vfio_dma_buf, argsz_too_small)
+{
+	struct vfio_device_feature feature = {
+		.argsz = sizeof(feature) +
+			 sizeof(struct vfio_device_feature_dma_buf) - 1,
+		.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF,
+	};
+
+	EXPECT_EQ(-1, ioctl(self->device->fd, VFIO_DEVICE_FEATURE, &feature));
+	EXPECT_EQ(EINVAL, errno);
+}
+
+struct closer {
+	int fd;
+	bool stop;
+};
+
+/* Somebody else in the process closes the new fd before its owner knows it */
+static void *close_ahead(void *arg)
+{
+	struct closer *closer = arg;
+
+	while (!READ_ONCE(closer->stop))
+		close(closer->fd);
+
+	return NULL;
+}
+
+TEST_F(vfio_dma_buf, fd_closed_at_once)
+{
+	struct vfio_region_dma_range range = { .length = page_size };
+	struct closer closer = {};
+	int i, fd, ahead = 0;
+	pthread_t thread;
+
+	/* The fd that all exports below will get */
+	fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+	closer.fd = fd;
+	ASSERT_EQ(0, close(fd));
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, close_ahead, &closer));
+	for (i = 0; i < 500; i++) {
+		fd = __vfio_pci_dma_buf_export(self->device, self->bar, &range,
+					       1, O_RDWR);
+		if (fd != closer.fd)
+			break;
+		if (close(fd))
+			ahead++;
+	}
+	WRITE_ONCE(closer.stop, true);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+
+	EXPECT_EQ(500, i);
+	TH_LOG("%d of %d closed by the other thread", ahead, i);
+}
+
+TEST_F(vfio_dma_buf, device_closed_first)
+{
+	int fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+
+	vfio_pci_device_cleanup(self->device);
+	self->device = NULL;
+	ASSERT_EQ(page_size, dma_buf_size(fd));
+
+	/* The device is free for the next user, who has a buffer of his own */
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+	ASSERT_EQ(0, close(vfio_pci_dma_buf_export(self->device, self->bar, 0,
+						   page_size)));
+	ASSERT_EQ(0, close(fd));
+}
+
+/*
+ * Regions that cannot be exported
+ */
+FIXTURE(vfio_dma_buf_region)
+{
+	struct iommu *iommu;
+	struct vfio_pci_device *device;
+};
+
+FIXTURE_SETUP(vfio_dma_buf_region)
+{
+	self->iommu = iommu_init(MODE_IOMMUFD);
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+
+	if (!vfio_pci_dma_buf_supported(self->device))
+		SKIP(return, "%s does not export dma-bufs", device_bdf);
+}
+
+FIXTURE_TEARDOWN(vfio_dma_buf_region)
+{
+	vfio_pci_device_cleanup(self->device);
+	iommu_cleanup(self->iommu);
+}
+
+TEST_F(vfio_dma_buf_region, region_is_no_bar)
+{
+	EXPECT_EXPORT_ERRNO(ENODEV, VFIO_PCI_ROM_REGION_INDEX, { 0, page_size });
+	EXPECT_EXPORT_ERRNO(ENODEV, VFIO_PCI_CONFIG_REGION_INDEX, { 0, page_size });
+	EXPECT_EXPORT_ERRNO(ENODEV, VFIO_PCI_VGA_REGION_INDEX, { 0, page_size });
+	EXPECT_EXPORT_ERRNO(ENODEV, VFIO_PCI_NUM_REGIONS, { 0, page_size });
+	EXPECT_EXPORT_ERRNO(ENODEV, UINT32_MAX, { 0, page_size });
+}
+
+TEST_F(vfio_dma_buf_region, bar_without_resource)
+{
+	u32 i;
+
+	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
+		if (!self->device->bars[i].info.size)
+			break;
+	}
+	if (i == PCI_STD_NUM_BARS)
+		SKIP(return, "The device has all BARs");
+
+	EXPECT_EXPORT_ERRNO(ENODEV, i, { 0, page_size });
+}
+
+TEST_F(vfio_dma_buf_region, io_bar)
+{
+	char path[PATH_MAX], line[128];
+	bool found = false;
+	FILE *file;
+	u32 i;
+
+	snprintf_assert(path, sizeof(path), "/sys/bus/pci/devices/%s/resource",
+			device_bdf);
+	file = fopen(path, "r");
+	ASSERT_NE(NULL, file);
+
+	for (i = 0; i < PCI_STD_NUM_BARS && fgets(line, sizeof(line), file); i++) {
+		unsigned long long flags;
+
+		/* IORESOURCE_IO */
+		if (sscanf(line, "%*x %*x %llx", &flags) != 1 ||
+		    !(flags & 0x100))
+			continue;
+
+		found = true;
+		EXPECT_EXPORT_ERRNO(EINVAL, i, { 0, page_size });
+	}
+	fclose(file);
+
+	if (!found)
+		SKIP(return, "The device has no I/O BAR");
+}
+
+/*
+ * An importer, and the device under it
+ */
+FIXTURE(vfio_dma_buf_importer)
+{
+	struct iommu *iommu;
+	struct iova_allocator *iovas;
+	struct vfio_pci_device *device;
+	u32 bar;
+	u64 size;
+	iova_t iova;
+	int fd;
+};
+
+FIXTURE_SETUP(vfio_dma_buf_importer)
+{
+	struct vfio_region_dma_range ranges[] = {
+		{ .offset = 2 * page_size, .length = page_size },
+		{ .offset = 0, .length = page_size },
+	};
+	unsigned int attached, mapped;
+
+	self->fd = -1;
+	self->iommu = iommu_init(MODE_IOMMUFD);
+	self->iovas = iova_allocator_init(self->iommu);
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+
+	if (!vfio_pci_dma_buf_supported(self->device))
+		SKIP(return, "%s does not export dma-bufs", device_bdf);
+
+	self->bar = largest_bar(self->device);
+	if (self->bar == PCI_STD_NUM_BARS ||
+	    self->device->bars[self->bar].info.size < 4 * page_size)
+		SKIP(return, "%s has no BAR to map", device_bdf);
+
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+
+	self->size = 2 * page_size;
+	self->fd = vfio_pci_dma_buf_export_ranges(self->device, self->bar,
+						  ranges, ARRAY_SIZE(ranges));
+	if (dma_buf_importers(self->fd, &attached, &mapped))
+		SKIP(return, "No debugfs to see the importers in");
+
+	self->iova = iova_allocator_alloc(self->iovas, self->size);
+	iommu_map_dma_buf(self->iommu, self->fd, 0, self->size, self->iova);
+}
+
+FIXTURE_TEARDOWN(vfio_dma_buf_importer)
+{
+	if (self->device)
+		vfio_pci_device_cleanup(self->device);
+	if (self->fd >= 0)
+		close(self->fd);
+	iova_allocator_cleanup(self->iovas);
+	iommu_cleanup(self->iommu);
+}
+
+#define ASSERT_IMPORTERS(_attached, _mapped) do {			\
+	unsigned int __attached, __mapped;				\
+									\
+	ASSERT_EQ(0, dma_buf_importers(self->fd, &__attached, &__mapped)); \
+	ASSERT_EQ(_attached, __attached);				\
+	ASSERT_EQ(_mapped, __mapped);					\
+} while (0)
+
+TEST_F(vfio_dma_buf_importer, map_unmap)
+{
+	ASSERT_IMPORTERS(1, 1);
+	iommu_unmap_dma_buf(self->iommu, self->size, self->iova);
+	ASSERT_IMPORTERS(0, 0);
+}
+
+TEST_F(vfio_dma_buf_importer, decode)
+{
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_IMPORTERS(1, 1);
+		vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+		ASSERT_IMPORTERS(1, 0);
+		vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+		ASSERT_IMPORTERS(1, 0);
+		vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+		ASSERT_IMPORTERS(1, 1);
+		vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	}
+}
+
+TEST_F(vfio_dma_buf_importer, map_while_revoked)
+{
+	iova_t iova = iova_allocator_alloc(self->iovas, self->size);
+
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	iommu_map_dma_buf(self->iommu, self->fd, 0, self->size, iova);
+	ASSERT_IMPORTERS(2, 0);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(2, 2);
+}
+
+TEST_F(vfio_dma_buf_importer, unmap_while_revoked)
+{
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	iommu_unmap_dma_buf(self->iommu, self->size, self->iova);
+	ASSERT_IMPORTERS(0, 0);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(0, 0);
+}
+
+TEST_F(vfio_dma_buf_importer, created_revoked)
+{
+	int fd = self->fd;
+
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	iommu_unmap_dma_buf(self->iommu, self->size, self->iova);
+	ASSERT_EQ(0, close(fd));
+
+	self->fd = vfio_pci_dma_buf_export(self->device, self->bar, 0,
+					   self->size);
+	iommu_map_dma_buf(self->iommu, self->fd, 0, self->size, self->iova);
+	ASSERT_IMPORTERS(1, 0);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(1, 1);
+}
+
+TEST_F(vfio_dma_buf_importer, reset)
+{
+	if (!(self->device->info.flags & VFIO_DEVICE_FLAGS_RESET))
+		SKIP(return, "%s cannot be reset", device_bdf);
+
+	vfio_pci_device_reset(self->device);
+	ASSERT_IMPORTERS(1, 1);
+
+	/* Decode stays as it was */
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	vfio_pci_device_reset(self->device);
+	ASSERT_IMPORTERS(1, 0);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(1, 1);
+}
+
+static u8 find_capability(struct vfio_pci_device *device, u8 id)
+{
+	int ttl = 48;
+	u8 pos;
+
+	if (!(vfio_pci_config_readw(device, PCI_STATUS) & PCI_STATUS_CAP_LIST))
+		return 0;
+
+	pos = vfio_pci_config_readb(device, PCI_CAPABILITY_LIST) & ~3;
+	while (pos && ttl--) {
+		if (vfio_pci_config_readb(device, pos + PCI_CAP_LIST_ID) == id)
+			return pos;
+		pos = vfio_pci_config_readb(device, pos + PCI_CAP_LIST_NEXT) & ~3;
+	}
+
+	return 0;
+}
+
+TEST_F(vfio_dma_buf_importer, power_state)
+{
+	u8 pm = find_capability(self->device, PCI_CAP_ID_PM);
+	u16 pmcsr;
+
+	if (!pm)
+		SKIP(return, "%s has no power management capability", device_bdf);
+
+	pmcsr = vfio_pci_config_readw(self->device, pm + PCI_PM_CTRL);
+	pmcsr &= ~PCI_PM_CTRL_STATE_MASK;
+
+	vfio_pci_config_writew(self->device, pm + PCI_PM_CTRL, pmcsr | 3);
+	ASSERT_IMPORTERS(1, 0);
+
+	/* Decode alone is not enough in D3 */
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(1, 0);
+
+	vfio_pci_config_writew(self->device, pm + PCI_PM_CTRL, pmcsr);
+	ASSERT_IMPORTERS(1, 1);
+}
+
+static int low_power(struct vfio_pci_device *device, u16 feature, int eventfd)
+{
+	struct {
+		struct vfio_device_feature header;
+		struct vfio_device_low_power_entry_with_wakeup entry;
+	} args = {
+		.header.flags = VFIO_DEVICE_FEATURE_SET | feature,
+		.header.argsz = sizeof(args.header),
+		.entry.wakeup_eventfd = eventfd,
+	};
+
+	if (feature == VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP)
+		args.header.argsz += sizeof(args.entry);
+
+	return ioctl(device->fd, VFIO_DEVICE_FEATURE, &args) ? -errno : 0;
+}
+
+static bool wait_for_runtime_status(const char *wanted)
+{
+	char path[PATH_MAX], status[32];
+	int i, fd, len;
+
+	snprintf_assert(path, sizeof(path),
+			"/sys/bus/pci/devices/%s/power/runtime_status", device_bdf);
+
+	for (i = 0; i < 100; i++) {
+		fd = open(path, O_RDONLY);
+		if (fd < 0)
+			return false;
+		len = read(fd, status, sizeof(status) - 1);
+		close(fd);
+		if (len > 0 && !strncmp(status, wanted, strlen(wanted)))
+			return true;
+		usleep(50000);
+	}
+
+	return false;
+}
+
+TEST_F(vfio_dma_buf_importer, low_power)
+{
+	struct vfio_pci_device *device = self->device;
+	int ret;
+
+	ret = low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, -1);
+	if (ret == -ENOTTY)
+		SKIP(return, "No low power mode");
+	ASSERT_EQ(0, ret);
+	ASSERT_IMPORTERS(1, 0);
+
+	/* Once is enough, and a second time changes nothing */
+	ASSERT_EQ(-EINVAL,
+		  low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, -1));
+	ASSERT_IMPORTERS(1, 0);
+
+	ASSERT_EQ(0, low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, -1));
+	ASSERT_IMPORTERS(1, 1);
+}
+
+/* An access wakes the device for its own time, and the buffer stays away */
+TEST_F(vfio_dma_buf_importer, low_power_config_write)
+{
+	struct vfio_pci_device *device = self->device;
+	int ret, fd;
+
+	ret = low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, -1);
+	if (ret == -ENOTTY)
+		SKIP(return, "No low power mode");
+	ASSERT_EQ(0, ret);
+
+	vfio_pci_cmd_set(device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(1, 0);
+
+	/* Nor does a new one begin with a map */
+	fd = self->fd;
+	self->fd = vfio_pci_dma_buf_export(device, self->bar, 0, self->size);
+	iommu_map_dma_buf(self->iommu, self->fd, 0, self->size,
+			  iova_allocator_alloc(self->iovas, self->size));
+	ASSERT_IMPORTERS(1, 0);
+
+	ASSERT_EQ(0, low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, -1));
+	ASSERT_IMPORTERS(1, 1);
+	ASSERT_EQ(0, close(self->fd));
+	self->fd = fd;
+	ASSERT_IMPORTERS(1, 1);
+}
+
+/* Low power mode without decode does not end with a usable buffer */
+TEST_F(vfio_dma_buf_importer, low_power_without_decode)
+{
+	struct vfio_pci_device *device = self->device;
+	int ret;
+
+	vfio_pci_cmd_clear(device, PCI_COMMAND_MEMORY);
+	ret = low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, -1);
+	if (ret == -ENOTTY)
+		SKIP(return, "No low power mode");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, -1));
+	ASSERT_IMPORTERS(1, 0);
+	vfio_pci_cmd_set(device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(1, 1);
+}
+
+/* The wake-up ends low power mode without a call from userspace */
+TEST_F(vfio_dma_buf_importer, low_power_wakeup)
+{
+	struct vfio_pci_device *device = self->device;
+	struct pollfd wake = { .events = POLLIN };
+	int ret;
+
+	wake.fd = eventfd(0, EFD_CLOEXEC);
+	ASSERT_LE(0, wake.fd);
+
+	ret = low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP,
+			wake.fd);
+	if (ret == -ENOTTY)
+		SKIP(return, "No low power mode");
+	ASSERT_EQ(0, ret);
+	ASSERT_IMPORTERS(1, 0);
+
+	if (!wait_for_runtime_status("suspended"))
+		SKIP(return, "%s does not suspend", device_bdf);
+	ASSERT_EQ(0, poll(&wake, 1, 0));
+
+	vfio_pci_config_readw(device, PCI_VENDOR_ID);
+	ASSERT_EQ(1, poll(&wake, 1, 1000));
+	ASSERT_IMPORTERS(1, 1);
+	ASSERT_EQ(0, close(wake.fd));
+}
+
+TEST_F(vfio_dma_buf_importer, fd_closed_first)
+{
+	ASSERT_EQ(0, close(self->fd));
+	self->fd = -1;
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	iommu_unmap_dma_buf(self->iommu, self->size, self->iova);
+}
+
+TEST_F(vfio_dma_buf_importer, device_closed_first)
+{
+	vfio_pci_device_cleanup(self->device);
+	ASSERT_IMPORTERS(1, 0);
+
+	/* For good: a new user of the device does not bring it back */
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(1, 0);
+
+	iommu_unmap_dma_buf(self->iommu, self->size, self->iova);
+	ASSERT_IMPORTERS(0, 0);
+}
+
+TEST_F(vfio_dma_buf_importer, device_and_fd_closed_first)
+{
+	vfio_pci_device_cleanup(self->device);
+	self->device = NULL;
+	ASSERT_EQ(0, close(self->fd));
+	self->fd = -1;
+	iommu_unmap_dma_buf(self->iommu, self->size, self->iova);
+}
+
+struct toggler {
+	struct vfio_pci_device *device;
+	unsigned int count;
+};
+
+/* Not in a tight loop: a VM is busy for long when the address of a BAR moves */
+static void *toggle_decode(void *arg)
+{
+	struct toggler *toggler = arg;
+
+	while (toggler->count < 20) {
+		vfio_pci_cmd_clear(toggler->device, PCI_COMMAND_MEMORY);
+		usleep(1000);
+		vfio_pci_cmd_set(toggler->device, PCI_COMMAND_MEMORY);
+		usleep(10000);
+		WRITE_ONCE(toggler->count, toggler->count + 1);
+	}
+
+	return NULL;
+}
+
+/* Revokes against everything that has a beginning and an end */
+TEST_F(vfio_dma_buf_importer, decode_races)
+{
+	struct toggler toggler = { .device = self->device };
+	iova_t iova = iova_allocator_alloc(self->iovas, self->size);
+	unsigned int i = 0;
+	pthread_t thread;
+	int fd;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, toggle_decode, &toggler));
+	do {
+		fd = vfio_pci_dma_buf_export(self->device, self->bar, 0,
+					     self->size);
+		iommu_map_dma_buf(self->iommu, fd, 0, self->size, iova);
+		if (i & 1)
+			ASSERT_EQ(0, close(fd));
+		iommu_unmap_dma_buf(self->iommu, self->size, iova);
+		if (!(i & 1))
+			ASSERT_EQ(0, close(fd));
+		i++;
+	} while (READ_ONCE(toggler.count) < 20);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+
+	TH_LOG("%u buffers came and went", i);
+	ASSERT_IMPORTERS(1, 1);
+}
+
+/*
+ * DMA of another device into the buffer
+ */
+FIXTURE(vfio_dma_buf_p2p)
+{
+	struct iommu *iommu;
+	struct iova_allocator *iovas;
+	struct vfio_pci_device *device;
+	struct vfio_pci_device *master;
+	struct dma_region ram;
+	u32 bar;
+	void *bar_vaddr;
+};
+
+static void map_region(struct iommu *iommu, struct iova_allocator *iovas,
+		       struct dma_region *region, u64 size)
+{
+	region->size = size;
+	region->iova = iova_allocator_alloc(iovas, size);
+	region->vaddr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	VFIO_ASSERT_NE(region->vaddr, MAP_FAILED);
+	iommu_map(iommu, region);
+}
+
+FIXTURE_SETUP(vfio_dma_buf_p2p)
+{
+	if (!master_bdf)
+		SKIP(return, "No second device");
+
+	self->iommu = iommu_init(MODE_IOMMUFD);
+	self->iovas = iova_allocator_init(self->iommu);
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+	self->master = vfio_pci_device_init(master_bdf, self->iommu);
+	if (!self->master->driver.ops)
+		SKIP(return, "libvfio has no driver for %s", master_bdf);
+	if (!vfio_pci_dma_buf_supported(self->device))
+		SKIP(return, "%s does not export dma-bufs", device_bdf);
+
+	self->bar = largest_bar(self->device);
+	if (self->bar == PCI_STD_NUM_BARS ||
+	    self->device->bars[self->bar].info.size < 8 * page_size)
+		SKIP(return, "%s has no BAR to map", device_bdf);
+	self->bar_vaddr = self->device->bars[self->bar].vaddr;
+
+	/* DMA drivers need not reach far: the regions go first */
+	map_region(self->iommu, self->iovas, &self->master->driver.region, SZ_2M);
+	map_region(self->iommu, self->iovas, &self->ram, page_size);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	vfio_pci_driver_init(self->master);
+}
+
+FIXTURE_TEARDOWN(vfio_dma_buf_p2p)
+{
+	if (!self->master)
+		return;
+
+	if (self->master->driver.initialized)
+		vfio_pci_driver_remove(self->master);
+	vfio_pci_device_cleanup(self->master);
+	if (self->device)
+		vfio_pci_device_cleanup(self->device);
+	iova_allocator_cleanup(self->iovas);
+	iommu_cleanup(self->iommu);
+}
+
+#define PATTERN_SIZE 256
+
+static void fill(u32 *to, u32 seed)
+{
+	int i;
+
+	for (i = 0; i < PATTERN_SIZE / 4; i++)
+		WRITE_ONCE(to[i], seed + i * 0x01010101);
+}
+
+static bool holds(u32 *at, u32 seed)
+{
+	int i;
+
+	for (i = 0; i < PATTERN_SIZE / 4; i++) {
+		if (READ_ONCE(at[i]) != seed + i * 0x01010101)
+			return false;
+	}
+
+	return true;
+}
+
+/* Whether the pattern arrives at the other end, and no word of it elsewhere */
+#define DMA_READS(_iova, _seed) ({					\
+	memset(self->ram.vaddr, 0, PATTERN_SIZE);			\
+	vfio_pci_driver_memcpy(self->master, _iova, self->ram.iova,	\
+			       PATTERN_SIZE);				\
+	holds(self->ram.vaddr, _seed);					\
+})
+
+TEST_F(vfio_dma_buf_p2p, read_and_write)
+{
+	iova_t iova = iova_allocator_alloc(self->iovas, page_size);
+	int fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+
+	iommu_map_dma_buf(self->iommu, fd, 0, page_size, iova);
+
+	fill(self->bar_vaddr, 0x1000);
+	ASSERT_TRUE(DMA_READS(iova, 0x1000));
+
+	fill(self->ram.vaddr, 0x2000);
+	ASSERT_EQ(0, vfio_pci_driver_memcpy(self->master, self->ram.iova, iova,
+					    PATTERN_SIZE));
+	ASSERT_TRUE(holds(self->bar_vaddr, 0x2000));
+
+	iommu_unmap_dma_buf(self->iommu, page_size, iova);
+	ASSERT_EQ(0, close(fd));
+}
+
+/* The order is that of the ranges, not that of the addresses */
+TEST_F(vfio_dma_buf_p2p, ranges)
+{
+	struct vfio_region_dma_range ranges[] = {
+		{ .offset = 5 * page_size, .length = page_size },
+		{ .offset = 0, .length = 2 * page_size },
+		{ .offset = 3 * page_size, .length = page_size },
+	};
+	const unsigned int pages[] = { 5, 0, 1, 3 };
+	u64 size = ARRAY_SIZE(pages) * page_size;
+	iova_t iova = iova_allocator_alloc(self->iovas, size);
+	int i, fd;
+
+	fd = vfio_pci_dma_buf_export_ranges(self->device, self->bar, ranges,
+					    ARRAY_SIZE(ranges));
+	iommu_map_dma_buf(self->iommu, fd, 0, size, iova);
+
+	for (i = 0; i < 8; i++)
+		fill(self->bar_vaddr + i * page_size, i << 8);
+	for (i = 0; i < ARRAY_SIZE(pages); i++)
+		ASSERT_TRUE(DMA_READS(iova + i * page_size, pages[i] << 8));
+
+	iommu_unmap_dma_buf(self->iommu, size, iova);
+
+	/* And a part of it, over the border of two ranges */
+	iommu_map_dma_buf(self->iommu, fd, 2 * page_size, 2 * page_size, iova);
+	ASSERT_TRUE(DMA_READS(iova, 1 << 8));
+	ASSERT_TRUE(DMA_READS(iova + page_size, 3 << 8));
+	iommu_unmap_dma_buf(self->iommu, 2 * page_size, iova);
+	ASSERT_EQ(0, close(fd));
+}
+
+TEST_F(vfio_dma_buf_p2p, decode)
+{
+	iova_t iova = iova_allocator_alloc(self->iovas, page_size);
+	int fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+
+	iommu_map_dma_buf(self->iommu, fd, 0, page_size, iova);
+	fill(self->bar_vaddr, 0x3000);
+	ASSERT_TRUE(DMA_READS(iova, 0x3000));
+
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_FALSE(DMA_READS(iova, 0x3000));
+
+	/* No call to the importer in between */
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_TRUE(DMA_READS(iova, 0x3000));
+
+	iommu_unmap_dma_buf(self->iommu, page_size, iova);
+	ASSERT_EQ(0, close(fd));
+}
+
+TEST_F(vfio_dma_buf_p2p, device_closed_first)
+{
+	iova_t iova = iova_allocator_alloc(self->iovas, page_size);
+	int fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+
+	iommu_map_dma_buf(self->iommu, fd, 0, page_size, iova);
+	fill(self->bar_vaddr, 0x4000);
+	ASSERT_TRUE(DMA_READS(iova, 0x4000));
+
+	vfio_pci_device_cleanup(self->device);
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	fill(self->device->bars[self->bar].vaddr, 0x4000);
+	ASSERT_FALSE(DMA_READS(iova, 0x4000));
+
+	iommu_unmap_dma_buf(self->iommu, page_size, iova);
+	ASSERT_EQ(0, close(fd));
+}
+
+int main(int argc, char *argv[])
+{
+	char **bdfs;
+	int nr_bdfs;
+
+	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
+	device_bdf = bdfs[0];
+	if (nr_bdfs > 1)
+		master_bdf = bdfs[1];
+	page_size = getpagesize();
+
+	return test_harness_run(argc, argv);
+}
