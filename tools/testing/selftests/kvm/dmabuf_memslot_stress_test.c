@@ -17,8 +17,8 @@
 static const char *device_bdf;
 
 #define NR_VCPUS	2
-#define NR_ROUNDS	200
-#define NR_VMS		10
+#define NR_ROUNDS	100
+#define NR_VMS		5
 #define NR_PAGES	8
 #define SLOT_SIZE	((u64)SZ_8M)
 
@@ -78,6 +78,7 @@ static void *vcpu_worker(void *data)
 				    errno, run->exit_reason, exit_reason_str(run->exit_reason),
 				    run->memory_fault.flags);
 			stress.nr_revoked[vcpu->id]++;
+			usleep(50);
 			continue;
 		}
 
