@@ -140,7 +140,7 @@ TEST_F_TIMEOUT(dmabuf_fail_nth, create, 300)
 
 TEST_F_TIMEOUT(dmabuf_fail_nth, fault, 300)
 {
-	int nth, r, nr_failed = 0;
+	int nth, r, nr_injected = 0, nr_failed = 0;
 
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, SZ_4M, self->fd, 0);
 
@@ -157,6 +157,7 @@ TEST_F_TIMEOUT(dmabuf_fail_nth, fault, 300)
 		if (r)
 			r = errno;
 		injected = nth_disarm(self->nth_fd);
+		nr_injected += injected;
 
 		if (r) {
 			ASSERT_TRUE(injected);
@@ -175,8 +176,9 @@ TEST_F_TIMEOUT(dmabuf_fail_nth, fault, 300)
 			break;
 	}
 
-	/* The map, and its growing twice. */
-	EXPECT_GE(nr_failed, 3);
+	/* The map, and its growing twice, for which there's a second attempt. */
+	EXPECT_GE(nr_failed, 1);
+	EXPECT_GE(nr_injected, 3);
 	EXPECT_LT(nth, MAX_NTH);
 }
 
