@@ -16,7 +16,7 @@ from tool.ktap import FAIL, PASS, SKIP, Result
 from tool.run import Fail, environment, jobs, logged, output, say, step
 from tool.source import git
 
-ARCH, CONFIG = 'x86_64', 'fault'
+ARCH, CONFIG = 'x86_64', 'check'
 NAMES = ['checkpatch', 'sparse and W=1', 'kernel-doc', 'coccinelle', 'uapi headers']
 SPARSE_OLDEST = (0, 6, 5)
 

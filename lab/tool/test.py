@@ -73,7 +73,9 @@ def test(filters):
         found = guarded(f'boot/{config_name}-{machine}', machine_run, config_name, machine, group, False)
         machines += found
     if chosen:
-        part('stock', lambda: compare(machines, chosen, stock_results()))
+        stock = {}
+        missing = guarded('stock', lambda: stock.update(stock_results()) or [])
+        part('stock', lambda: compare(machines, chosen, stock) + missing)
     if 'check' in parts:
         part('check', check.results)
     return conclude(results, start)
