@@ -173,7 +173,9 @@ EXPORT_SYMBOL_FOR_MODULES(dma_buf_pfn_attach, "iommufd,kvm,dmabuf_kunit");
  * @attach: the attachment, not mapped; freed
  *
  * No callback of the importer runs any more when this returns. The importer
- * drops its reference on the buffer afterwards.
+ * drops its reference on the buffer afterwards. Until this takes the reservation
+ * lock the callbacks do run: one that maps in its revalidate callback has to keep
+ * that callback from doing so, from the time of its last unmap on.
  *
  * Context: Process context, may sleep. Takes the reservation lock.
  */
