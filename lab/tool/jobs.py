@@ -8,6 +8,7 @@ What runs in machines: lab/tests/*.toml.
     machine = "vfio"
     must_pass = true            no excuse in failing on the stock kernel too
     smoke = true                also run by `bisect --boot`
+    held = "why"                runs only if it is asked for by FILTER, until the reason is gone
     setup = "vfio-bind ..."     a shell script; if it fails, so does every test
     tests = [
       "iommu/iommufd",          a program of selftests; the name of its results
@@ -45,12 +46,13 @@ class Test:
 
 class Job:
     def __init__(self, spec, where):
-        unknown = spec.keys() - {'name', 'config', 'machine', 'setup', 'tests', 'must_pass', 'smoke'}
+        unknown = spec.keys() - {'name', 'config', 'machine', 'setup', 'tests', 'must_pass', 'smoke', 'held'}
         if unknown or not {'name', 'tests'} <= spec.keys():
             raise Fail(f'{where}: a job has a name and tests, and no {sorted(unknown)}')
         self.name, self.setup = spec['name'], spec.get('setup', '')
         self.config, self.machine = spec.get('config', 'debug'), spec.get('machine', 'vfio')
         self.must_pass, self.smoke = spec.get('must_pass', False), spec.get('smoke', False)
+        self.held = spec.get('held', '')
         self.tests = [Test(test) for test in spec['tests']]
 
     def boot_job(self, tests):
