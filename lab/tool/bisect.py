@@ -51,7 +51,7 @@ def bisect(config_name, boots):
 def smoke(kernel, number):
     """The tests marked `smoke`, as far as this commit has them."""
     chosen = jobs.matching([], smoke=True)
-    for (_, machine), group in jobs.boots(chosen).items():
+    for (_, machine, _), group in jobs.boots(chosen).items():
         todo, have = [], []
         for job, tests in group:
             there = [t for t in tests if users.in_tree(kernel.tree, t.program)]

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from tool import build, initramfs, packages, paths, splats
-from tool.run import Fail, clock, environment, group, say, step, tail, unlock
+from tool.run import Fail, clock, environment, group, jobs as cores, say, step, tail, unlock
 
 # no_timer_check: on a busy host the kernel's own test of the timer interrupt through the
 # IOMMU's remapping comes out negative, and the kernel panics.
@@ -104,6 +104,30 @@ def jobs(kernel, machine, name, todo, programs, stream=None):
     Boot, run the jobs, and read what they said. `stream` is called with each new
     piece of output of a job.
     """
+    return together([running(kernel, machine, name, todo, programs, stream)])[0]
+
+
+def together(machines):
+    """
+    The outcomes of several running(), as many of them at a time as there are
+    processors: a test keeps one busy, and an idle machine none.
+    """
+    outcomes, waiting, alive = {}, list(enumerate(machines)), []
+    while waiting or alive:
+        while waiting and len(alive) < cores():
+            alive.append(waiting.pop(0))
+        for number, machine in list(alive):
+            try:
+                next(machine)
+            except StopIteration as end:
+                outcomes[number] = end.value
+                alive.remove((number, machine))
+        time.sleep(0.3)
+    return [outcomes[number] for number in sorted(outcomes)]
+
+
+def running(kernel, machine, name, todo, programs, stream=None):
+    """A machine as a generator that yields while it runs; its value is the outcome."""
     packages.need('qemu')
     folder = run_folder(name)
     outcome = Outcome()
@@ -114,9 +138,8 @@ def jobs(kernel, machine, name, todo, programs, stream=None):
     (folder / 'command').write_text(shlex.join(words) + '\n')
     limits = {test: limit for job in todo for test, limit, _ in job.tests}
     total = len(limits)
-    what = f'boot {kernel}, machine {machine}: {total} programs'
-    with step(what):
-        outcome.trouble = watch(words, folder, console, results, limits, total, stream)
+    with step(f'boot {name}: {kernel} on the machine {machine}, {total} programs'):
+        outcome.trouble = yield from watch(words, name, folder, console, results, limits, total, stream)
     # A machine that ran is not needed any more; what it said is.
     for leftover in ('kernel', 'initrd'):
         (folder / leftover).unlink(missing_ok=True)
@@ -128,8 +151,8 @@ def text_of(path):
     return path.read_bytes().decode(errors='replace').replace('\r\n', '\n') if path.exists() else ''
 
 
-def watch(words, folder, console, results, limits, total, stream):
-    """Wait for the machine's end; what is wrong with it, or None."""
+def watch(words, name, folder, console, results, limits, total, stream):
+    """Yields until the machine's end; what is wrong with it, or None."""
     with open(folder / 'qemu.log', 'wb') as log, group(words, env=environment(), stdin=subprocess.DEVNULL, stdout=log,
                                                        stderr=subprocess.STDOUT) as process:
         start = told = moved = time.monotonic()
@@ -142,8 +165,8 @@ def watch(words, folder, console, results, limits, total, stream):
                 seen += len(fresh)
                 if stream:
                     stream(fresh)
-                for mark, name in re.findall(r'@@(begin|end) (\S+)', fresh):
-                    running = name if mark == 'begin' else None
+                for mark, test in re.findall(r'@@(begin|end) (\S+)', fresh):
+                    running = test if mark == 'begin' else None
                     done += mark == 'end'
                     moved = time.monotonic()
                 if running is None:
@@ -157,8 +180,8 @@ def watch(words, folder, console, results, limits, total, stream):
                 return f'the machine hangs in {where}; last lines of its console:\n{tail(console)}'
             if now - told >= 20:
                 told = now
-                say(f'    ... {clock(now - start)}: {done} of {total} done' + (f', running {running}' if running else ''))
-            time.sleep(0.3)
+                say(f'    ... {name}, {clock(now - start)}: {done} of {total} done' + (f', running {running}' if running else ''))
+            yield
     if process.returncode:
         return f'QEMU ended with {process.returncode}: {text_of(folder / "qemu.log").strip()[-600:]}'
     if not re.search(r'^@@done$', text_of(results), re.M):

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 
 from tool import apt, build, compose, mails, packages, patches, paths, source
 from tool.ktap import FAIL, PASS, SKIP, Result
@@ -86,21 +87,32 @@ def verdict(name, complaints):
 
 # checkpatch
 
-def ignored_types():
-    types = []
+def exceptions():
+    """[(type, pattern of paths)] of lab/checkpatch-ignore."""
+    found = []
     for line in (paths.LAB / 'checkpatch-ignore').read_text().splitlines():
         if line and not line.startswith('#'):
-            kind, _, reason = line.partition(' ')
-            if not reason.strip():
-                raise Fail(f'lab/checkpatch-ignore: {kind} has no reason')
-            types.append(kind)
-    return types
+            kind, pattern, reason = (line.split(None, 2) + ['', ''])[:3]
+            if not reason:
+                raise Fail(f'lab/checkpatch-ignore: {line!r} is not TYPE PATHS REASON')
+            found.append((kind, pattern))
+    return found
 
 
 def run_checkpatch(tree, *args):
-    command = ['perl', str(tree / 'scripts/checkpatch.pl'), '--strict', '--no-signoff', '--terse', '--show-types', '--no-summary',
-               '--color=never', f'--ignore={",".join(ignored_types())}', f'--root={tree}', *args]
+    command = ['perl', str(tree / 'scripts/checkpatch.pl'), '--strict', '--no-signoff', '--terse', '--showfile', '--show-types',
+               '--no-summary', '--color=never', f'--root={tree}', *args]
     return subprocess.run(command, cwd=tree, env=environment(), capture_output=True, text=True).stdout
+
+
+def complaints_of(said, excepted):
+    """What checkpatch said, less what is excepted for the file that it speaks of."""
+    found = []
+    for line in filter(str.strip, said.splitlines()):
+        match = re.match(r'(.*?):(?:\d+:)? \w+:(\w+): ', line)
+        if not match or not any(kind == match[2] and fnmatch(match[1], pattern) for kind, pattern in excepted):
+            found.append(line)
+    return found
 
 
 CONTROL_PATCH = '''From: Control <c@example.org>
@@ -127,10 +139,10 @@ def checkpatch(series):
     if 'ERROR' not in run_checkpatch(series.tree, str(control)):
         raise Fail('checkpatch finds nothing in a patch that is wrong on purpose: it does not run')
     files, _ = mails.write(series.ids, paths.BUILD / 'check' / 'mails')
-    found = []
+    excepted, found = exceptions(), []
     for patch, mail in zip(series.patches, files[1:]):
         said = run_checkpatch(series.tree, str(mail))
-        found.append(verdict(f'checkpatch/{patch.name}', [line.partition(':')[2] for line in said.splitlines() if line.strip()]))
+        found.append(verdict(f'checkpatch/{patch.name}', complaints_of(said, excepted)))
     return found
 
 

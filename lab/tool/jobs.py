@@ -6,6 +6,7 @@ What runs in machines: lab/tests/*.toml.
     name = "iommufd"            a part of it can be given as FILTER
     config = "debug"
     machine = "vfio"
+    boot = "kvm"                a name for a boot of its own
     must_pass = true            no excuse in failing on the stock kernel too
     smoke = true                also run by `bisect --boot`
     held = "why"                runs only if it is asked for by FILTER, until the reason is gone
@@ -15,7 +16,8 @@ What runs in machines: lab/tests/*.toml.
       { run = "kvm/foo -x 3", limit = 300, as = "kvm/foo.long" },
     ]
 
-Jobs of one configuration and machine share a boot.
+Jobs of one configuration and machine share a boot, unless `boot` tells them
+apart; boots run side by side.
 """
 
 import tomllib
@@ -46,11 +48,12 @@ class Test:
 
 class Job:
     def __init__(self, spec, where):
-        unknown = spec.keys() - {'name', 'config', 'machine', 'setup', 'tests', 'must_pass', 'smoke', 'held'}
+        unknown = spec.keys() - {'name', 'config', 'machine', 'boot', 'setup', 'tests', 'must_pass', 'smoke', 'held'}
         if unknown or not {'name', 'tests'} <= spec.keys():
             raise Fail(f'{where}: a job has a name and tests, and no {sorted(unknown)}')
         self.name, self.setup = spec['name'], spec.get('setup', '')
         self.config, self.machine = spec.get('config', 'debug'), spec.get('machine', 'vfio')
+        self.boot = spec.get('boot', '')
         self.must_pass, self.smoke = spec.get('must_pass', False), spec.get('smoke', False)
         self.held = spec.get('held', '')
         self.tests = [Test(test) for test in spec['tests']]
@@ -90,8 +93,9 @@ def matching(filters, smoke=False):
 
 
 def boots(chosen):
-    """Those that share a boot, by (configuration, machine)."""
+    """Those that share a boot, by (configuration, machine, its name)."""
     groups = {}
     for job, tests in chosen:
-        groups.setdefault((job.config, job.machine), []).append((job, tests))
+        name = '-'.join(filter(None, (job.config, job.machine, job.boot)))
+        groups.setdefault((job.config, job.machine, name), []).append((job, tests))
     return groups
