@@ -103,7 +103,7 @@ bool dma_buf_pfn_export_valid(const struct dma_buf_export_info *exp_info)
  * @ops: the importer's callbacks and the models that it can serve
  * @kinds: every kind of range that the importer can take, with
  *         %DMA_BUF_PFN_PRIVATE if it can take private ones
- * @writable: the importer wants to write
+ * @writable: the importer wants to write, besides reading
  * @importer_priv: for &dma_buf_pfn_attachment.importer_priv
  *
  * The buffer may be revoked. Once the attachment exists, the importer's
@@ -113,8 +113,9 @@ bool dma_buf_pfn_export_valid(const struct dma_buf_export_info *exp_info)
  *
  * Return: the attachment, or an ERR_PTR(): -EOPNOTSUPP if the buffer has no
  * ranges to give, or of a model or kind that the importer does not take;
- * -EACCES if @writable and the buffer's file is read-only; -ENOMEM; -EINTR if a
- * signal came; or an error of the exporter's attach callback.
+ * -EACCES if the buffer's file is not open for reading, or if @writable and it
+ * is not open for writing; -ENOMEM; -EINTR if a signal came; or an error of the
+ * exporter's attach callback.
  */
 struct dma_buf_pfn_attachment *
 dma_buf_pfn_attach(struct dma_buf *dmabuf,
@@ -132,7 +133,9 @@ dma_buf_pfn_attach(struct dma_buf *dmabuf,
 	if (!(pfn->model & ops->models) || (pfn->kinds & ~kinds))
 		return ERR_PTR(-EOPNOTSUPP);
 
-	if (writable && !(dmabuf->file->f_mode & FMODE_WRITE))
+	/* Every importer can read */
+	if (!(dmabuf->file->f_mode & FMODE_READ) ||
+	    (writable && !(dmabuf->file->f_mode & FMODE_WRITE)))
 		return ERR_PTR(-EACCES);
 
 	attach = kzalloc_obj(*attach, GFP_KERNEL_ACCOUNT);

@@ -197,7 +197,9 @@ static void mock_unmap_dma_buf(struct dma_buf_attachment *attach,
 
 static int mock_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 {
-	return 0;
+	struct mock_exporter *exp = dmabuf->priv;
+
+	return exp->mmap ? exp->mmap(dmabuf, vma) : 0;
 }
 
 static void mock_release(struct dma_buf *dmabuf)
@@ -370,9 +372,7 @@ struct mock_importer *mock_attached(struct kunit *test,
 {
 	struct mock_importer *imp = mock_importer(test, exp);
 
-	KUNIT_ASSERT_EQ(test, 0,
-			mock_attach(imp, DMA_BUF_PFN_KINDS | DMA_BUF_PFN_PRIVATE,
-				    true));
+	KUNIT_ASSERT_EQ(test, 0, mock_attach(imp, ALL_KINDS, true));
 	return imp;
 }
 

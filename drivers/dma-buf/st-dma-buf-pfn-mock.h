@@ -15,6 +15,9 @@
 #include <linux/dma-buf.h>
 #include <linux/prandom.h>
 
+#define ALL_KINDS		(DMA_BUF_PFN_KINDS | DMA_BUF_PFN_PRIVATE)
+#define PAGES(n)		((u64)(n) * PAGE_SIZE)
+
 #define MOCK_MAX_PAGES		64
 #define MOCK_MAX_IMPORTERS	16
 
@@ -45,6 +48,8 @@ struct mock_exporter {
 	bool revoked;
 	/* Cuts what is contiguous at random, if not NULL */
 	struct rnd_state *cut;
+	/* Its mmap callback does this, and nothing if it is NULL */
+	int (*mmap)(struct dma_buf *dmabuf, struct vm_area_struct *vma);
 
 	/* How it misbehaves: emits these ranges and nothing else ... */
 	const struct dma_buf_pfn_range *script;

@@ -21,10 +21,13 @@
  * read under RCU, i.e. vCPUs that fault on a mapped buffer share no lock but
  * mmu_lock.  The order is:
  *
- *   kvm->slots_lock -> resv -> kvm->mmu_lock
+ *   kvm->slots_lock -> resv -> kvm->srcu -> kvm->mmu_lock
  *   kvm->srcu -> resv (interruptible)
+ *   kvm->srcu -> a lock of the exporter that is taken outside of resv, e.g.
+ *                memory_lock of vfio-pci, for dma_buf_pfn_wait() (interruptible)
  *
- * The reservation lock must never be held across synchronize_srcu(&kvm->srcu).
+ * As kvm->srcu is on both sides of resv, neither resv nor such a lock may be held
+ * across synchronize_srcu(&kvm->srcu).  That binds exporters, too.
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-buf-pfn.h>
@@ -102,8 +105,9 @@ static int kvm_dmabuf_record(struct dma_buf_pfn_attachment *attach,
 		if (check_mul_overflow(map->max, 2u, &max))
 			return -ENOMEM;
 
+		/* How many ranges there are is up to userspace. */
 		map = kvrealloc(map, struct_size(map, ranges, max),
-				GFP_KERNEL_ACCOUNT);
+				GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		if (!map)
 			return -ENOMEM;
 
@@ -339,7 +343,10 @@ int kvm_dmabuf_get_pfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
 	return kvm_dmabuf_resolve(binding, gfn, pfn, max_order);
 }
 
-/* Ensure that lockdep knows the order, whatever faults and exporters do. */
+/*
+ * Ensure that lockdep knows the order, whatever faults and exporters do.  It
+ * doesn't matter if a signal gets in the way, there'll be other memslots.
+ */
 static void kvm_dmabuf_prime_lockdep(struct kvm *kvm, struct dma_buf *dmabuf)
 {
 	int idx;
@@ -348,10 +355,11 @@ static void kvm_dmabuf_prime_lockdep(struct kvm *kvm, struct dma_buf *dmabuf)
 		return;
 
 	idx = srcu_read_lock(&kvm->srcu);
-	dma_resv_lock(dmabuf->resv, NULL);
-	KVM_MMU_LOCK(kvm);
-	KVM_MMU_UNLOCK(kvm);
-	dma_resv_unlock(dmabuf->resv);
+	if (!dma_resv_lock_interruptible(dmabuf->resv, NULL)) {
+		KVM_MMU_LOCK(kvm);
+		KVM_MMU_UNLOCK(kvm);
+		dma_resv_unlock(dmabuf->resv);
+	}
 	srcu_read_unlock(&kvm->srcu, idx);
 }
 
@@ -394,8 +402,6 @@ int kvm_dmabuf_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *sl
 	binding->dmabuf = dmabuf;
 	binding->offset = mem->dmabuf_offset;
 
-	kvm_dmabuf_prime_lockdep(kvm, dmabuf);
-
 	/* The buffer may be revoked, only faults need it to be there. */
 	attach = dma_buf_pfn_attach(dmabuf, &kvm_dmabuf_ops,
 				    kvm_arch_dmabuf_kinds(kvm),
@@ -407,6 +413,9 @@ int kvm_dmabuf_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *sl
 
 	binding->attach = attach;
 	slot->dmabuf = binding;
+
+	/* Not before it's known that the buffer is one that KVM can use. */
+	kvm_dmabuf_prime_lockdep(kvm, dmabuf);
 
 	return 0;
 

@@ -26,6 +26,8 @@
  * @range: The range
  *
  * The record callback of the importer.
+ *
+ * Return: 0, or -ENOMEM if the array of ranges cannot grow.
  */
 int iopt_dmabuf_record(struct dma_buf_pfn_attachment *attach,
 		       const struct dma_buf_pfn_range *range)
@@ -62,6 +64,9 @@ int iopt_dmabuf_record(struct dma_buf_pfn_attachment *attach,
  *
  * On success the caller has to set iopt_pages_dmabuf::mapped, and to undo this
  * with dma_buf_pfn_unmap() after it has cleared it again.
+ *
+ * Return: 0, or the error of dma_buf_pfn_map(); -ENODEV says that the buffer is
+ * revoked.
  */
 int iopt_dmabuf_map(struct iopt_pages *pages,
 		    struct dma_buf_pfn_attachment *attach)
@@ -78,7 +83,7 @@ int iopt_dmabuf_map(struct iopt_pages *pages,
  * @pages: The iopt_pages to act on, mapped
  * @index: Index of the page
  *
- * The range is an element of an array that covers all of @pages in order.
+ * Return: The range, an element of an array that covers all of @pages in order.
  */
 const struct iopt_dmabuf_range *
 iopt_dmabuf_find_range(struct iopt_pages *pages, unsigned long index)

@@ -222,12 +222,18 @@ int iommufd_test_dmabuf_revoke(int fd, bool revoked)
 {
 	struct iommufd_test_dma_buf *priv;
 	struct dma_buf *dmabuf;
+	int rc = 0;
 
 	dmabuf = iommufd_test_dmabuf_from_fd(fd);
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
 
 	priv = dmabuf->priv;
+	if (priv->flags & MOCK_DMABUF_PINNED) {
+		rc = -EINVAL;
+		goto out_put;
+	}
+
 	dma_resv_lock(dmabuf->resv, NULL);
 	priv->revoked = revoked;
 	if (revoked)
@@ -236,8 +242,9 @@ int iommufd_test_dmabuf_revoke(int fd, bool revoked)
 		dma_buf_revalidate_mappings(dmabuf);
 	dma_resv_unlock(dmabuf->resv);
 
+out_put:
 	dma_buf_put(dmabuf);
-	return 0;
+	return rc;
 }
 
 int iommufd_test_dmabuf_move(int fd)
@@ -253,6 +260,11 @@ int iommufd_test_dmabuf_move(int fd)
 		return PTR_ERR(dmabuf);
 
 	priv = dmabuf->priv;
+	if (priv->flags & MOCK_DMABUF_PINNED) {
+		rc = -EINVAL;
+		goto out_put;
+	}
+
 	memory = kzalloc(priv->npages * PAGE_SIZE, GFP_KERNEL);
 	if (!memory) {
 		rc = -ENOMEM;

@@ -64,11 +64,8 @@ FIXTURE_SETUP(iommufd_dmabuf)
 	ASSERT_NE(-1, self->fd);
 	test_ioctl_ioas_alloc(&self->ioas_id);
 
-	if (variant->memory_limit) {
-		test_ioctl_set_temp_memory_limit(variant->memory_limit);
-	} else {
-		test_ioctl_set_default_memory_limit();
-	}
+	/* 65536 is test_ioctl_set_default_memory_limit() */
+	test_ioctl_set_temp_memory_limit(variant->memory_limit ?: 65536);
 
 	test_cmd_mock_domain(self->ioas_id, &self->stdev_id,
 			     &self->hwpt_ids[0], &self->idev_id);
@@ -256,9 +253,7 @@ TEST_F(iommufd_dmabuf, parts)
 	/* Begins and ends in every position in a range of the small buffers */
 	for (offset = 0; offset <= 12 * PAGE_SIZE; offset += PAGE_SIZE) {
 		test_ioctl_ioas_map_file(self->dfd, offset, part, &iova);
-		check_mapped(iova, offset, part, 0);
-		test_cmd_move_dmabuf(self->dfd);
-		check_mapped(iova, offset, part, 0);
+		check_life(iova, offset, part, 0);
 		test_ioctl_ioas_unmap(iova, part);
 		check_unmapped(iova, offset, part);
 	}
@@ -279,6 +274,37 @@ TEST_F(iommufd_dmabuf, sub_page)
 	test_ioctl_ioas_map_file(self->dfd, offset, length, &iova);
 	check_life(iova, offset, length, 0);
 	test_ioctl_ioas_unmap(iova, length);
+}
+
+/* An option of the IOAS counts whenever the buffer is mapped, not only at first */
+TEST_F(iommufd_dmabuf, small_pages)
+{
+	struct iommu_option cmd = {
+		.size = sizeof(cmd),
+		.option_id = IOMMU_OPTION_HUGE_PAGES,
+		.op = IOMMU_OPTION_OP_SET,
+	};
+	__u64 iova = MOCK_APERTURE_START;
+	__u32 stdev_id;
+	__u32 ioas_id;
+
+	test_ioctl_ioas_alloc(&ioas_id);
+	cmd.object_id = ioas_id;
+	ASSERT_EQ(0, ioctl(self->fd, IOMMU_OPTION, &cmd));
+	test_cmd_mock_domain(ioas_id, &stdev_id, &self->hwpt_ids[0], NULL);
+	self->nr_hwpts = 1;
+
+	ASSERT_EQ(0, _test_ioctl_ioas_map_file(self->fd, ioas_id, self->dfd, 0,
+					       self->size, &iova,
+					       IOMMU_IOAS_MAP_FIXED_IOVA |
+						       IOMMU_IOAS_MAP_READABLE));
+	check_life(iova, 0, self->size, variant->npages);
+
+	cmd.val64 = 1;
+	ASSERT_EQ(0, ioctl(self->fd, IOMMU_OPTION, &cmd));
+	check_mapped(iova, 0, self->size, variant->npages);
+	test_cmd_move_dmabuf(self->dfd);
+	check_life(iova, 0, self->size, variant->nr_calls);
 }
 
 /* Several mappings of one buffer live and die on their own */
@@ -397,6 +423,15 @@ TEST_F(iommufd_dmabuf, first_domain)
 					    0, self->size, NULL));
 	test_ioctl_destroy(stdev_id);
 
+	test_cmd_move_dmabuf(self->dfd);
+	test_cmd_mock_domain(ioas_id, &stdev_id, &hwpt_id, NULL);
+	ASSERT_EQ(0, _test_cmd_check_dmabuf(self->fd, hwpt_id, self->dfd, iova,
+					    0, self->size, NULL));
+	test_cmd_move_dmabuf(self->dfd);
+	ASSERT_EQ(0, _test_cmd_check_dmabuf(self->fd, hwpt_id, self->dfd, iova,
+					    0, self->size, NULL));
+	test_ioctl_destroy(stdev_id);
+
 	test_cmd_revoke_dmabuf(self->dfd, true);
 	test_cmd_mock_domain(ioas_id, &stdev_id, &hwpt_id, NULL);
 	test_cmd_revoke_dmabuf(self->dfd, false);
@@ -477,6 +512,199 @@ TEST_F(iommufd_dmabuf, copy)
 
 	test_ioctl_destroy(stdev_id);
 	test_ioctl_destroy(ioas_id);
+}
+
+/* A page of ordinary memory, the dma-buf, and another page, without a gap */
+static void map_between_pages(struct __test_metadata *_metadata,
+			      FIXTURE_DATA(iommufd_dmabuf) *self, int dfd,
+			      __u64 iova)
+{
+	test_ioctl_ioas_map_fixed(buffer, PAGE_SIZE, iova);
+	test_ioctl_ioas_map_fixed_file(dfd, 0, self->size, iova + PAGE_SIZE);
+	test_ioctl_ioas_map_fixed(buffer, PAGE_SIZE,
+				  iova + PAGE_SIZE + self->size);
+}
+
+/* Returns the number of the first bit that is wrong, or -1 */
+static int find_wrong_bit(FIXTURE_DATA(iommufd_dmabuf) *self,
+			  __u64 *bitmap, bool pages, bool between)
+{
+	unsigned int page_bits = PAGE_SIZE / MOCK_PAGE_SIZE;
+	unsigned int nbits = self->size / MOCK_PAGE_SIZE + 2 * page_bits;
+	unsigned int i;
+
+	for (i = 0; i != nbits; i++) {
+		bool is_page = i < page_bits || i >= nbits - page_bits;
+
+		if (test_bit(i, (unsigned long *)bitmap) !=
+		    (is_page ? pages : between))
+			return i;
+	}
+	return -1;
+}
+
+#define DIRTY_BITMAP_WORDS 32
+
+static void __check_dirty(struct __test_metadata *_metadata,
+			  FIXTURE_DATA(iommufd_dmabuf) *self, __u32 hwpt_id,
+			  __u64 iova, bool between)
+{
+	size_t length = self->size + 2 * PAGE_SIZE;
+	__u64 bitmap[DIRTY_BITMAP_WORDS];
+
+	ASSERT_GE(sizeof(bitmap) * BITS_PER_BYTE, length / MOCK_PAGE_SIZE);
+
+	/* That nothing is mapped at some of these is not minded */
+	memset(bitmap, 0xff, sizeof(bitmap));
+	test_cmd_mock_domain_set_dirty(self->fd, hwpt_id, length, iova,
+				       MOCK_PAGE_SIZE, bitmap, NULL);
+
+	memset(bitmap, 0, sizeof(bitmap));
+	test_cmd_get_dirty_bitmap(self->fd, hwpt_id, length, iova,
+				  MOCK_PAGE_SIZE, bitmap, 0);
+	ASSERT_EQ(-1, find_wrong_bit(self, bitmap, true, between));
+
+	memset(bitmap, 0, sizeof(bitmap));
+	test_cmd_get_dirty_bitmap(self->fd, hwpt_id, length, iova,
+				  MOCK_PAGE_SIZE, bitmap, 0);
+	ASSERT_EQ(-1, find_wrong_bit(self, bitmap, false, false));
+
+	/* Enabling begins with a clean page table */
+	memset(bitmap, 0xff, sizeof(bitmap));
+	test_cmd_mock_domain_set_dirty(self->fd, hwpt_id, length, iova,
+				       MOCK_PAGE_SIZE, bitmap, NULL);
+	test_cmd_set_dirty_tracking(hwpt_id, true);
+	memset(bitmap, 0, sizeof(bitmap));
+	test_cmd_get_dirty_bitmap(self->fd, hwpt_id, length, iova,
+				  MOCK_PAGE_SIZE, bitmap, 0);
+	ASSERT_EQ(-1, find_wrong_bit(self, bitmap, false, false));
+}
+
+#define check_dirty(hwpt_id, iova, between) \
+	__check_dirty(_metadata, self, hwpt_id, iova, between)
+
+/* What can be revoked is not looked at, and does not keep others from that */
+TEST_F(iommufd_dmabuf, dirty)
+{
+	__u64 iova = MOCK_APERTURE_START;
+	__u32 hwpt_id;
+
+	map_between_pages(_metadata, self, self->dfd, iova);
+	test_cmd_hwpt_alloc(self->idev_id, self->ioas_id,
+			    IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &hwpt_id);
+	test_cmd_set_dirty_tracking(hwpt_id, true);
+	check_dirty(hwpt_id, iova, false);
+
+	test_cmd_revoke_dmabuf(self->dfd, true);
+	check_dirty(hwpt_id, iova, false);
+	test_cmd_revoke_dmabuf(self->dfd, false);
+	check_dirty(hwpt_id, iova, false);
+	test_cmd_move_dmabuf(self->dfd);
+	check_dirty(hwpt_id, iova, false);
+
+	test_ioctl_destroy(hwpt_id);
+}
+
+/* What is as good as memory is tracked as such */
+TEST_F(iommufd_dmabuf, dirty_pinned)
+{
+	__u64 iova = MOCK_APERTURE_START;
+	__u32 hwpt_id;
+	int dfd;
+
+	test_cmd_get_dmabuf_ranges(self->size, O_RDWR, variant->nr_ranges,
+				   variant->flags | MOCK_DMABUF_PINNED, &dfd);
+	map_between_pages(_metadata, self, dfd, iova);
+	test_cmd_hwpt_alloc(self->idev_id, self->ioas_id,
+			    IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &hwpt_id);
+	test_cmd_set_dirty_tracking(hwpt_id, true);
+	check_dirty(hwpt_id, iova, true);
+
+	test_ioctl_destroy(hwpt_id);
+	ASSERT_EQ(0, close(dfd));
+}
+
+#define DIRTY_RACE_LOOPS 300
+
+static void race_revoke(int fd, int dfd)
+{
+	int i;
+
+	for (i = 0; i != DIRTY_RACE_LOOPS; i++)
+		if (_test_cmd_revoke_dmabuf(fd, dfd, true) ||
+		    _test_cmd_revoke_dmabuf(fd, dfd, false))
+			_exit(1);
+	_exit(0);
+}
+
+static void race_set_dirty_tracking(int fd, __u32 hwpt_id)
+{
+	int i;
+
+	for (i = 0; i != DIRTY_RACE_LOOPS; i++)
+		if (_test_cmd_set_dirty_tracking(fd, hwpt_id, false) ||
+		    _test_cmd_set_dirty_tracking(fd, hwpt_id, true))
+			_exit(1);
+	_exit(0);
+}
+
+/* Where whole IO page tables come and go, nobody may be looking at them */
+TEST_F_TIMEOUT(iommufd_dmabuf, race_dirty, 120)
+{
+	__u64 iova = MOCK_APERTURE_START + MOCK_HUGE_PAGE_SIZE - PAGE_SIZE;
+	size_t length = self->size + 2 * PAGE_SIZE;
+	__u64 bitmap[DIRTY_BITMAP_WORDS];
+	__u32 hwpt_ids[2];
+	unsigned int i;
+	pid_t pids[2];
+	int status;
+
+	map_between_pages(_metadata, self, self->dfd, iova);
+	for (i = 0; i != ARRAY_SIZE(hwpt_ids); i++) {
+		test_cmd_hwpt_alloc(self->idev_id, self->ioas_id,
+				    IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+				    &hwpt_ids[i]);
+		test_cmd_set_dirty_tracking(hwpt_ids[i], true);
+	}
+
+	/* Only the pages: what is being unmapped cannot be made dirty */
+	memset(bitmap, 0xff, sizeof(bitmap));
+	test_cmd_mock_domain_set_dirty(self->fd, hwpt_ids[0], PAGE_SIZE, iova,
+				       MOCK_PAGE_SIZE, bitmap, NULL);
+	test_cmd_mock_domain_set_dirty(self->fd, hwpt_ids[0], PAGE_SIZE,
+				       iova + PAGE_SIZE + self->size,
+				       MOCK_PAGE_SIZE, bitmap, NULL);
+
+	for (i = 0; i != ARRAY_SIZE(pids); i++) {
+		pids[i] = fork();
+		ASSERT_NE(-1, pids[i]);
+		if (pids[i])
+			continue;
+		if (i == 0)
+			race_revoke(self->fd, self->dfd);
+		else
+			race_set_dirty_tracking(self->fd, hwpt_ids[1]);
+	}
+
+	for (i = 0; i != DIRTY_RACE_LOOPS; i++) {
+		memset(bitmap, 0, sizeof(bitmap));
+		test_cmd_get_dirty_bitmap(self->fd, hwpt_ids[0], length, iova,
+					  MOCK_PAGE_SIZE, bitmap,
+					  IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR);
+		ASSERT_EQ(-1, find_wrong_bit(self, bitmap, true, false));
+	}
+
+	for (i = 0; i != ARRAY_SIZE(pids); i++) {
+		ASSERT_EQ(pids[i], waitpid(pids[i], &status, 0));
+		ASSERT_EQ(0, status);
+	}
+
+	for (i = 0; i != ARRAY_SIZE(hwpt_ids); i++)
+		ASSERT_EQ(0, _test_cmd_check_dmabuf(self->fd, hwpt_ids[i],
+						    self->dfd, iova + PAGE_SIZE,
+						    0, self->size, NULL));
+	for (i = 0; i != ARRAY_SIZE(hwpt_ids); i++)
+		test_ioctl_destroy(hwpt_ids[i]);
 }
 
 #define RACE_LOOPS 40
@@ -645,6 +873,23 @@ TEST_F(iommufd_dmabuf_arg, exporter)
 			test_ioctl_ioas_map_file(dfd, 0, self->size, &iova);
 		ASSERT_EQ(0, close(dfd));
 	}
+}
+
+/* A buffer that has promised to stay cannot be made to go */
+TEST_F(iommufd_dmabuf_arg, pinned)
+{
+	__u64 iova;
+	int dfd;
+
+	test_cmd_get_dmabuf_ranges(self->size, O_RDWR, 3, MOCK_DMABUF_PINNED,
+				   &dfd);
+	test_ioctl_ioas_map_file(dfd, 0, self->size, &iova);
+	EXPECT_ERRNO(EINVAL, _test_cmd_revoke_dmabuf(self->fd, dfd, true));
+	EXPECT_ERRNO(EINVAL, _test_cmd_revoke_dmabuf(self->fd, dfd, false));
+	EXPECT_ERRNO(EINVAL, _test_cmd_move_dmabuf(self->fd, dfd));
+	ASSERT_EQ(0, _test_cmd_check_dmabuf(self->fd, self->hwpt_id, dfd, iova,
+					    0, self->size, NULL));
+	ASSERT_EQ(0, close(dfd));
 }
 
 TEST_F(iommufd_dmabuf_arg, bounds)

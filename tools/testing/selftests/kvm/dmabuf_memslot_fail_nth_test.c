@@ -10,8 +10,6 @@
 #include "kvm_test_harness.h"
 #include "dmabuf_memslot.h"
 
-static const char *device_bdf;
-
 /* Far more than the number of allocations on any of the paths. */
 #define MAX_NTH		500
 
@@ -42,6 +40,7 @@ FIXTURE_SETUP(dmabuf_fail_nth)
 {
 	/* More ranges than what KVM has room for at first. */
 	struct vfio_region_dma_range ranges[16];
+	const char *why;
 	int i;
 
 	/* By default only allocations that can't sleep fail. */
@@ -56,8 +55,9 @@ FIXTURE_SETUP(dmabuf_fail_nth)
 	if (self->nth_fd < 0)
 		SKIP(return, "needs CONFIG_FAULT_INJECTION");
 
-	if (!bar_open(&self->bar, device_bdf))
-		SKIP(return, BAR_SKIP_REASON);
+	why = bar_open(&self->bar, KVM_X86_DEFAULT_VM);
+	if (why)
+		SKIP(return, "%s", why);
 
 	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
 		ranges[i].offset = i * 2 * SZ_256K;
@@ -169,8 +169,7 @@ TEST_F_TIMEOUT(dmabuf_fail_nth, fault, 300)
 			continue;
 		}
 
-		sync_global_from_guest(self->vm, guest_val);
-		ASSERT_EQ(guest_val, 0x1234);
+		ASSERT_EQ(guest_result(self->vcpu), 0x1234);
 
 		if (!injected)
 			break;
@@ -223,9 +222,7 @@ TEST_F_TIMEOUT(dmabuf_fail_nth, delete, 300)
 
 int main(int argc, char *argv[])
 {
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_DMABUF));
-
-	device_bdf = vfio_selftests_get_bdf(&argc, argv);
+	dmabuf_test_init(&argc, argv);
 
 	return test_harness_run(argc, argv);
 }

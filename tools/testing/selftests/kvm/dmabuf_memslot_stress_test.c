@@ -14,8 +14,6 @@
 #include "kvm_test_harness.h"
 #include "dmabuf_memslot.h"
 
-static const char *device_bdf;
-
 #define NR_VCPUS	2
 #define NR_ROUNDS	100
 #define NR_VMS		5
@@ -177,13 +175,11 @@ FIXTURE_VARIANT_ADD(dmabuf_stress, sw_protected_vm)
 
 FIXTURE_SETUP(dmabuf_stress)
 {
+	const char *why = bar_open(&stress.bar, variant->type);
 	int i;
 
-	if (!vm_type_is_supported(variant->type))
-		SKIP(return, "KVM doesn't support this type of VM");
-
-	if (!bar_open(&stress.bar, device_bdf))
-		SKIP(return, BAR_SKIP_REASON);
+	if (why)
+		SKIP(return, "%s", why);
 
 	for (i = 0; i < NR_PAGES; i++)
 		bar_write(&stress.bar, i * (SLOT_SIZE / NR_PAGES), PATTERN + i);
@@ -301,9 +297,7 @@ TEST_F_TIMEOUT(dmabuf_stress, revoke_and_destroy, 300)
 
 int main(int argc, char *argv[])
 {
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_DMABUF));
-
-	device_bdf = vfio_selftests_get_bdf(&argc, argv);
+	dmabuf_test_init(&argc, argv);
 
 	return test_harness_run(argc, argv);
 }

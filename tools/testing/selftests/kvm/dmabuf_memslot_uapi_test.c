@@ -8,12 +8,10 @@
  */
 #include <unistd.h>
 
-#include <linux/udmabuf.h>
+#include "../../../../drivers/iommu/iommufd/iommufd_test.h"
 
 #include "kvm_test_harness.h"
 #include "dmabuf_memslot.h"
-
-static const char *device_bdf;
 
 #define BUF_SIZE	((u64)SZ_4M)
 
@@ -28,8 +26,10 @@ FIXTURE(dmabuf_uapi)
 
 FIXTURE_SETUP(dmabuf_uapi)
 {
-	if (!bar_open(&self->bar, device_bdf))
-		SKIP(return, BAR_SKIP_REASON);
+	const char *why = bar_open(&self->bar, KVM_X86_DEFAULT_VM);
+
+	if (why)
+		SKIP(return, "%s", why);
 
 	self->fd = bar_export(&self->bar, 0, BUF_SIZE);
 	self->vm = dmabuf_vm_create(KVM_X86_DEFAULT_VM, &self->vcpu);
@@ -134,30 +134,60 @@ TEST_F(dmabuf_uapi, fd_guest_memfd)
 	close(fd);
 }
 
+/* Returns a dma-buf of iommufd's selftest, or -1 if there are none. */
+static int mock_dmabuf(u32 flags)
+{
+	struct iommu_test_cmd cmd = {
+		.size = sizeof(cmd),
+		.op = IOMMU_TEST_OP_DMABUF_GET,
+		.dmabuf_get = {
+			.length = SZ_2M,
+			.open_flags = O_RDWR | O_CLOEXEC,
+			.nr_ranges = 1,
+			.flags = flags,
+		},
+	};
+	int iommufd = open("/dev/iommu", O_RDWR);
+	int fd = -1;
+
+	if (iommufd >= 0) {
+		fd = ioctl(iommufd, IOMMU_TEST_CMD, &cmd);
+		close(iommufd);
+	}
+
+	return fd;
+}
+
+static void test_mock_refused(struct __test_metadata *_metadata,
+			      FIXTURE_DATA(dmabuf_uapi) *self, u32 flags)
+{
+	int fd = mock_dmabuf(0);
+
+	if (fd < 0)
+		SKIP(return, "needs CONFIG_IOMMUFD_TEST");
+
+	self->region.dmabuf_offset = 0;
+	self->region.dmabuf_fd = fd;
+	EXPECT_ACCEPTED();
+	close(fd);
+
+	fd = mock_dmabuf(flags);
+	ASSERT_GE(fd, 0);
+	self->region.dmabuf_fd = fd;
+	EXPECT_REFUSED(EOPNOTSUPP);
+	close(fd);
+}
+
 /* A dma-buf whose exporter has no physical ranges to give. */
 TEST_F(dmabuf_uapi, fd_no_ranges)
 {
-	struct udmabuf_create create = { .size = BUF_SIZE };
-	int dev, mem, fd;
+	test_mock_refused(_metadata, self, MOCK_DMABUF_NO_PFN);
+}
 
-	dev = open("/dev/udmabuf", O_RDWR);
-	if (dev < 0)
-		SKIP(return, "no udmabuf");
-
-	mem = memfd_create("dmabuf_uapi", MFD_ALLOW_SEALING);
-	ASSERT_GE(mem, 0);
-	ASSERT_EQ(ftruncate(mem, BUF_SIZE), 0);
-	ASSERT_EQ(fcntl(mem, F_ADD_SEALS, F_SEAL_SHRINK), 0);
-	create.memfd = mem;
-	fd = ioctl(dev, UDMABUF_CREATE, &create);
-	ASSERT_GE(fd, 0);
-
-	self->region.dmabuf_fd = fd;
-	EXPECT_REFUSED(EOPNOTSUPP);
-
-	close(fd);
-	close(mem);
-	close(dev);
+/* A dma-buf that the host can't access. */
+TEST_F(dmabuf_uapi, fd_private)
+{
+	test_mock_refused(_metadata, self, MOCK_DMABUF_PRIVATE);
 }
 
 TEST_F(dmabuf_uapi, offset_unaligned)
@@ -348,9 +378,7 @@ TEST_F(dmabuf_immutable, no_flag_guest_memfd)
 
 int main(int argc, char *argv[])
 {
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_DMABUF));
-
-	device_bdf = vfio_selftests_get_bdf(&argc, argv);
+	dmabuf_test_init(&argc, argv);
 
 	return test_harness_run(argc, argv);
 }

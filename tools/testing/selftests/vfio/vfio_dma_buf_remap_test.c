@@ -8,23 +8,20 @@
  * libvfio has to have a driver for the second device. The largest BAR of the
  * first one is written to, and has to have memory behind it.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include <linux/iommufd.h>
 #include <linux/pci_regs.h>
-#include <linux/sizes.h>
 #include <linux/types.h>
 #include <linux/vfio.h>
 
 #include <libvfio.h>
 
 #include "kselftest_harness.h"
-
-#define PATTERN_SIZE 256
 
 static const char *device_bdf;
 static const char *master_bdf;
@@ -37,74 +34,10 @@ static const unsigned int pages[] = { 5, 0, 1, 3 };
 
 FIXTURE(vfio_dma_buf_remap)
 {
-	struct iommu *iommu;
-	struct iova_allocator *iovas;
-	struct vfio_pci_device *device;
-	struct vfio_pci_device *master;
-	struct dma_region ram;
-	void *bar;
+	struct vfio_pci_p2p p2p;
 	iova_t iova;
 	int fd;
 };
-
-/* The Persistent Memory Region of an NVMe controller has to be switched on */
-static void nvme_enable_pmr(struct vfio_pci_device *device)
-{
-	const u32 pmrctl = 0xe04;
-
-	if (vfio_pci_config_readl(device, PCI_CLASS_REVISION) >> 8 != 0x010802)
-		return;
-	*(volatile u32 *)(device->bars[0].vaddr + pmrctl) = 1;
-}
-
-static u32 largest_bar(struct vfio_pci_device *device)
-{
-	u32 largest = PCI_STD_NUM_BARS;
-	u64 size = 0;
-	u32 i;
-
-	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
-		struct vfio_pci_bar *bar = &device->bars[i];
-
-		if (bar->vaddr && bar->info.size > size) {
-			largest = i;
-			size = bar->info.size;
-		}
-	}
-
-	return largest;
-}
-
-static void map_region(struct iommu *iommu, struct iova_allocator *iovas,
-		       struct dma_region *region, u64 size)
-{
-	region->size = size;
-	region->iova = iova_allocator_alloc(iovas, size);
-	region->vaddr = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	VFIO_ASSERT_NE(region->vaddr, MAP_FAILED);
-	iommu_map(iommu, region);
-}
-
-static void fill(volatile u32 *to, u32 seed)
-{
-	int i;
-
-	for (i = 0; i < PATTERN_SIZE / 4; i++)
-		to[i] = seed + i * 0x01010101;
-}
-
-static bool holds(volatile u32 *at, u32 seed)
-{
-	int i;
-
-	for (i = 0; i < PATTERN_SIZE / 4; i++) {
-		if (at[i] != seed + i * 0x01010101)
-			return false;
-	}
-
-	return true;
-}
 
 FIXTURE_SETUP(vfio_dma_buf_remap)
 {
@@ -113,126 +46,111 @@ FIXTURE_SETUP(vfio_dma_buf_remap)
 		{ .offset = 0, .length = 2 * page_size },
 		{ .offset = 3 * page_size, .length = page_size },
 	};
-	u32 bar;
+	struct vfio_pci_p2p *p2p = &self->p2p;
+	const char *why;
 
-	if (!master_bdf)
-		SKIP(return, "No second device");
+	self->fd = -1;
+	why = vfio_pci_p2p_init(p2p, device_bdf, master_bdf,
+				BAR_PAGES * page_size);
+	if (why)
+		SKIP(return, "%s", why);
 
-	self->iommu = iommu_init(MODE_IOMMUFD);
-	self->iovas = iova_allocator_init(self->iommu);
-	self->device = vfio_pci_device_init(device_bdf, self->iommu);
-	self->master = vfio_pci_device_init(master_bdf, self->iommu);
-	if (!self->master->driver.ops)
-		SKIP(return, "libvfio has no driver for %s", master_bdf);
-	if (!vfio_pci_dma_buf_supported(self->device))
-		SKIP(return, "%s does not export dma-bufs", device_bdf);
-
-	bar = largest_bar(self->device);
-	if (bar == PCI_STD_NUM_BARS ||
-	    self->device->bars[bar].info.size < BAR_PAGES * page_size)
-		SKIP(return, "%s has no BAR to map", device_bdf);
-
-	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
-	nvme_enable_pmr(self->device);
-	self->bar = self->device->bars[bar].vaddr;
-	fill(self->bar, 0x5a5a);
-	if (!holds(self->bar, 0x5a5a))
-		SKIP(return, "%s has no memory behind BAR %u", device_bdf, bar);
-
-	/* DMA drivers need not reach far: the regions go first */
-	map_region(self->iommu, self->iovas, &self->master->driver.region, SZ_2M);
-	map_region(self->iommu, self->iovas, &self->ram, page_size);
-	vfio_pci_driver_init(self->master);
-
-	self->fd = vfio_pci_dma_buf_export_ranges(self->device, bar, ranges,
+	self->fd = vfio_pci_dma_buf_export_ranges(p2p->device, p2p->bar, ranges,
 						  ARRAY_SIZE(ranges));
-	self->iova = iova_allocator_alloc(self->iovas, NR_PAGES * page_size);
-	iommu_map_dma_buf(self->iommu, self->fd, 0, NR_PAGES * page_size,
+	self->iova = iova_allocator_alloc(p2p->iovas, NR_PAGES * page_size);
+	iommu_map_dma_buf(p2p->iommu, self->fd, 0, NR_PAGES * page_size,
 			  self->iova);
 }
 
 FIXTURE_TEARDOWN(vfio_dma_buf_remap)
 {
-	if (!self->master)
-		return;
-
-	if (self->master->driver.initialized)
-		vfio_pci_driver_remove(self->master);
-	if (self->iova) {
-		iommu_unmap_dma_buf(self->iommu, NR_PAGES * page_size,
+	if (self->fd >= 0) {
+		iommu_unmap_dma_buf(self->p2p.iommu, NR_PAGES * page_size,
 				    self->iova);
 		ASSERT_EQ(0, close(self->fd));
 	}
-	vfio_pci_device_cleanup(self->master);
-	vfio_pci_device_cleanup(self->device);
-	iova_allocator_cleanup(self->iovas);
-	iommu_cleanup(self->iommu);
+	vfio_pci_p2p_cleanup(&self->p2p);
 }
 
 /* How many pages of the buffer the DMA reads right, and writes */
-static unsigned int __reachable(FIXTURE_DATA(vfio_dma_buf_remap) *self, u32 seed)
+static unsigned int reachable(struct vfio_pci_p2p *p2p, iova_t iova, u32 seed)
 {
 	unsigned int nr = 0;
 	int i;
 
 	for (i = 0; i < BAR_PAGES; i++)
-		fill(self->bar + i * page_size, seed + i * 0x100);
+		dma_pattern_fill(p2p->bar_vaddr + i * page_size,
+				 seed + i * 0x100);
 
 	for (i = 0; i < NR_PAGES; i++) {
-		iova_t iova = self->iova + i * page_size;
-		void *page = self->bar + pages[i] * page_size;
+		void *page = p2p->bar_vaddr + pages[i] * page_size;
 
-		memset(self->ram.vaddr, 0, PATTERN_SIZE);
-		vfio_pci_driver_memcpy(self->master, iova, self->ram.iova,
-				       PATTERN_SIZE);
-		if (!holds(self->ram.vaddr, seed + pages[i] * 0x100))
-			continue;
-
-		fill(self->ram.vaddr, ~seed - i);
-		vfio_pci_driver_memcpy(self->master, self->ram.iova, iova,
-				       PATTERN_SIZE);
-		if (holds(page, ~seed - i))
+		if (vfio_pci_p2p_reads(p2p, iova, seed + pages[i] * 0x100) &&
+		    vfio_pci_p2p_writes(p2p, iova, page, ~seed - i))
 			nr++;
+		iova += page_size;
 	}
 	return nr;
 }
-#define ASSERT_REACHABLE(seed) ASSERT_EQ(NR_PAGES, __reachable(self, seed))
+
+#define ASSERT_REACHABLE(seed) \
+	ASSERT_EQ(NR_PAGES, reachable(&self->p2p, self->iova, seed))
 
 /* The CPU cannot get at it either, so that only DMA is left to look at */
-static bool dma_reads_nothing(FIXTURE_DATA(vfio_dma_buf_remap) *self)
+static bool reads_nothing(struct vfio_pci_p2p *p2p, iova_t iova)
 {
-	static const u8 zero[PATTERN_SIZE];
+	static const u8 zero[DMA_PATTERN_SIZE];
 	bool nothing = true;
 	int i;
 
 	for (i = 0; i < NR_PAGES; i++) {
-		memset(self->ram.vaddr, 0, PATTERN_SIZE);
-		vfio_pci_driver_memcpy(self->master, self->iova + i * page_size,
-				       self->ram.iova, PATTERN_SIZE);
-		nothing &= !memcmp(self->ram.vaddr, zero, PATTERN_SIZE);
+		vfio_pci_p2p_reads(p2p, iova + i * page_size, 0);
+		nothing &= !memcmp(p2p->ram.vaddr, zero, sizeof(zero));
 	}
 	return nothing;
+}
+
+#define ASSERT_UNREACHABLE() \
+	ASSERT_TRUE(reads_nothing(&self->p2p, self->iova))
+
+static void decode_off(struct vfio_pci_p2p *p2p)
+{
+	vfio_pci_cmd_clear(p2p->device, PCI_COMMAND_MEMORY);
+}
+
+static void decode_on(struct vfio_pci_p2p *p2p)
+{
+	vfio_pci_cmd_set(p2p->device, PCI_COMMAND_MEMORY);
 }
 
 TEST_F_TIMEOUT(vfio_dma_buf_remap, decode, 120)
 {
 	ASSERT_REACHABLE(0x1000);
-	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
-	ASSERT_TRUE(dma_reads_nothing(self));
+	decode_off(&self->p2p);
+	ASSERT_UNREACHABLE();
 
 	/* No call of userspace to the importer */
-	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	decode_on(&self->p2p);
 	ASSERT_REACHABLE(0x2000);
 }
 
 TEST_F_TIMEOUT(vfio_dma_buf_remap, reset, 120)
 {
-	if (!(self->device->info.flags & VFIO_DEVICE_FLAGS_RESET))
+	struct vfio_pci_device *device = self->p2p.device;
+
+	if (!(device->info.flags & VFIO_DEVICE_FLAGS_RESET))
 		SKIP(return, "%s cannot be reset", device_bdf);
 
 	ASSERT_REACHABLE(0x1000);
-	vfio_pci_device_reset(self->device);
+	vfio_pci_device_reset(device);
 	ASSERT_REACHABLE(0x2000);
+
+	/* Not with the reset, but with the decode after it */
+	decode_off(&self->p2p);
+	vfio_pci_device_reset(device);
+	ASSERT_UNREACHABLE();
+	decode_on(&self->p2p);
+	ASSERT_REACHABLE(0x3000);
 }
 
 static void detach(struct vfio_pci_device *device)
@@ -245,11 +163,11 @@ static void detach(struct vfio_pci_device *device)
 				&args));
 }
 
-static void attach(struct vfio_pci_device *device, struct iommu *iommu)
+static void attach(struct vfio_pci_device *device, u32 pt_id)
 {
 	struct vfio_device_attach_iommufd_pt args = {
 		.argsz = sizeof(args),
-		.pt_id = iommu->ioas_id,
+		.pt_id = pt_id,
 	};
 
 	VFIO_ASSERT_EQ(0, ioctl(device->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT,
@@ -259,33 +177,144 @@ static void attach(struct vfio_pci_device *device, struct iommu *iommu)
 /* The domain is made when the first device is attached, and goes with the last */
 TEST_F_TIMEOUT(vfio_dma_buf_remap, attach_while_revoked, 120)
 {
-	ASSERT_REACHABLE(0x1000);
-	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
-	detach(self->master);
-	detach(self->device);
+	struct vfio_pci_p2p *p2p = &self->p2p;
 
-	attach(self->master, self->iommu);
-	ASSERT_TRUE(dma_reads_nothing(self));
-	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_REACHABLE(0x1000);
+	decode_off(&self->p2p);
+	detach(p2p->master);
+	detach(p2p->device);
+
+	attach(p2p->master, p2p->iommu->ioas_id);
+	ASSERT_UNREACHABLE();
+	decode_on(&self->p2p);
 	ASSERT_REACHABLE(0x2000);
 
-	attach(self->device, self->iommu);
-	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
-	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	attach(p2p->device, p2p->iommu->ioas_id);
+	decode_off(&self->p2p);
+	decode_on(&self->p2p);
 	ASSERT_REACHABLE(0x3000);
 }
 
 /* A mapping that was made while the buffer was away */
 TEST_F_TIMEOUT(vfio_dma_buf_remap, map_while_revoked, 120)
 {
+	struct iommu *iommu = self->p2p.iommu;
 	size_t size = NR_PAGES * page_size;
 
-	iommu_unmap_dma_buf(self->iommu, size, self->iova);
-	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
-	iommu_map_dma_buf(self->iommu, self->fd, 0, size, self->iova);
-	ASSERT_TRUE(dma_reads_nothing(self));
-	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	iommu_unmap_dma_buf(iommu, size, self->iova);
+	decode_off(&self->p2p);
+	iommu_map_dma_buf(iommu, self->fd, 0, size, self->iova);
+	ASSERT_UNREACHABLE();
+	decode_on(&self->p2p);
 	ASSERT_REACHABLE(0x1000);
+}
+
+static u32 ioas_alloc(int iommufd)
+{
+	struct iommu_ioas_alloc args = {
+		.size = sizeof(args),
+	};
+
+	VFIO_ASSERT_EQ(0, ioctl(iommufd, IOMMU_IOAS_ALLOC, &args));
+	return args.out_ioas_id;
+}
+
+/* To the same IOVA in another IOAS */
+static void ioas_copy(struct iommu *iommu, u32 dst_ioas_id, iova_t iova, u64 size)
+{
+	struct iommu_ioas_copy args = {
+		.size = sizeof(args),
+		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_FIXED_IOVA,
+		.src_ioas_id = iommu->ioas_id,
+		.dst_ioas_id = dst_ioas_id,
+		.src_iova = iova,
+		.dst_iova = iova,
+		.length = size,
+	};
+
+	VFIO_ASSERT_EQ(0, ioctl(iommu->iommufd, IOMMU_IOAS_COPY, &args));
+}
+
+/*
+ * The master moves to an IOAS that has a copy of all mappings, made while the
+ * buffer was away, and back
+ */
+TEST_F_TIMEOUT(vfio_dma_buf_remap, copy_while_revoked, 120)
+{
+	struct vfio_pci_p2p *p2p = &self->p2p;
+	struct dma_region *region = &p2p->master->driver.region;
+	struct iommu *iommu = p2p->iommu;
+	u32 copy = ioas_alloc(iommu->iommufd);
+
+	ASSERT_REACHABLE(0x1000);
+	decode_off(&self->p2p);
+	ioas_copy(iommu, copy, region->iova, region->size);
+	ioas_copy(iommu, copy, p2p->ram.iova, p2p->ram.size);
+	ioas_copy(iommu, copy, self->iova, NR_PAGES * page_size);
+
+	attach(p2p->master, copy);
+	ASSERT_UNREACHABLE();
+	decode_on(&self->p2p);
+	ASSERT_REACHABLE(0x2000);
+
+	/* The first mapping goes, and the copy stays and comes back */
+	iommu_unmap_dma_buf(iommu, NR_PAGES * page_size, self->iova);
+	ASSERT_REACHABLE(0x3000);
+	decode_off(&self->p2p);
+	ASSERT_UNREACHABLE();
+	decode_on(&self->p2p);
+	ASSERT_REACHABLE(0x4000);
+
+	/* No mapping, no access */
+	attach(p2p->master, iommu->ioas_id);
+	ASSERT_UNREACHABLE();
+	iommu_map_dma_buf(iommu, self->fd, 0, NR_PAGES * page_size, self->iova);
+	ASSERT_REACHABLE(0x5000);
+}
+
+/* The whole slot; the device that is in it is reset by its bridge */
+TEST_F_TIMEOUT(vfio_dma_buf_remap, hot_reset, 120)
+{
+	struct vfio_pci_device *device = self->p2p.device;
+	struct vfio_pci_hot_reset args = {
+		.argsz = sizeof(args),
+	};
+
+	ASSERT_REACHABLE(0x1000);
+	if (ioctl(device->fd, VFIO_DEVICE_PCI_HOT_RESET, &args))
+		SKIP(return, "%s has no hot reset", device_bdf);
+	vfio_pci_p2p_enable_memory(&self->p2p);
+	ASSERT_REACHABLE(0x2000);
+}
+
+TEST_F_TIMEOUT(vfio_dma_buf_remap, power_state, 120)
+{
+	struct vfio_pci_device *device = self->p2p.device;
+
+	if (!vfio_pci_find_capability(device, PCI_CAP_ID_PM))
+		SKIP(return, "%s has no power management capability", device_bdf);
+
+	ASSERT_REACHABLE(0x1000);
+	vfio_pci_set_power_state(device, 3);
+	ASSERT_UNREACHABLE();
+	vfio_pci_set_power_state(device, 0);
+	ASSERT_REACHABLE(0x2000);
+}
+
+TEST_F_TIMEOUT(vfio_dma_buf_remap, low_power, 120)
+{
+	struct vfio_pci_device *device = self->p2p.device;
+	int ret;
+
+	ASSERT_REACHABLE(0x1000);
+	ret = vfio_pci_low_power_entry(device, -1);
+	if (ret == -ENOTTY)
+		SKIP(return, "No low power mode");
+	ASSERT_EQ(0, ret);
+	ASSERT_UNREACHABLE();
+	ASSERT_EQ(0, vfio_pci_low_power_exit(device));
+	ASSERT_REACHABLE(0x2000);
 }
 
 int main(int argc, char *argv[])

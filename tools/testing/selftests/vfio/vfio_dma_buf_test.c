@@ -18,11 +18,9 @@
 
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include <linux/limits.h>
 #include <linux/pci_regs.h>
-#include <linux/sizes.h>
 #include <linux/types.h>
 #include <linux/vfio.h>
 
@@ -33,24 +31,6 @@
 static const char *device_bdf;
 static const char *master_bdf;
 static size_t page_size;
-
-static u32 largest_bar(struct vfio_pci_device *device)
-{
-	u32 largest = PCI_STD_NUM_BARS;
-	u64 size = 0;
-	u32 i;
-
-	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
-		struct vfio_pci_bar *bar = &device->bars[i];
-
-		if (bar->vaddr && bar->info.size > size) {
-			largest = i;
-			size = bar->info.size;
-		}
-	}
-
-	return largest;
-}
 
 /* As __vfio_pci_dma_buf_export() with one range, but free to say nonsense */
 static int raw_export(struct vfio_pci_device *device, u32 feature_flags,
@@ -96,7 +76,7 @@ FIXTURE_SETUP(vfio_dma_buf)
 	if (!vfio_pci_dma_buf_supported(self->device))
 		SKIP(return, "%s does not export dma-bufs", device_bdf);
 
-	self->bar = largest_bar(self->device);
+	self->bar = vfio_pci_largest_bar(self->device);
 	if (self->bar == PCI_STD_NUM_BARS)
 		SKIP(return, "%s has no BAR that can be mapped", device_bdf);
 
@@ -459,7 +439,7 @@ FIXTURE_SETUP(vfio_dma_buf_importer)
 	if (!vfio_pci_dma_buf_supported(self->device))
 		SKIP(return, "%s does not export dma-bufs", device_bdf);
 
-	self->bar = largest_bar(self->device);
+	self->bar = vfio_pci_largest_bar(self->device);
 	if (self->bar == PCI_STD_NUM_BARS ||
 	    self->device->bars[self->bar].info.size < 4 * page_size)
 		SKIP(return, "%s has no BAR to map", device_bdf);
@@ -569,36 +549,12 @@ TEST_F(vfio_dma_buf_importer, reset)
 	ASSERT_IMPORTERS(1, 1);
 }
 
-static u8 find_capability(struct vfio_pci_device *device, u8 id)
-{
-	int ttl = 48;
-	u8 pos;
-
-	if (!(vfio_pci_config_readw(device, PCI_STATUS) & PCI_STATUS_CAP_LIST))
-		return 0;
-
-	pos = vfio_pci_config_readb(device, PCI_CAPABILITY_LIST) & ~3;
-	while (pos && ttl--) {
-		if (vfio_pci_config_readb(device, pos + PCI_CAP_LIST_ID) == id)
-			return pos;
-		pos = vfio_pci_config_readb(device, pos + PCI_CAP_LIST_NEXT) & ~3;
-	}
-
-	return 0;
-}
-
 TEST_F(vfio_dma_buf_importer, power_state)
 {
-	u8 pm = find_capability(self->device, PCI_CAP_ID_PM);
-	u16 pmcsr;
-
-	if (!pm)
+	if (!vfio_pci_find_capability(self->device, PCI_CAP_ID_PM))
 		SKIP(return, "%s has no power management capability", device_bdf);
 
-	pmcsr = vfio_pci_config_readw(self->device, pm + PCI_PM_CTRL);
-	pmcsr &= ~PCI_PM_CTRL_STATE_MASK;
-
-	vfio_pci_config_writew(self->device, pm + PCI_PM_CTRL, pmcsr | 3);
+	vfio_pci_set_power_state(self->device, 3);
 	ASSERT_IMPORTERS(1, 0);
 
 	/* Decode alone is not enough in D3 */
@@ -606,25 +562,110 @@ TEST_F(vfio_dma_buf_importer, power_state)
 	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
 	ASSERT_IMPORTERS(1, 0);
 
-	vfio_pci_config_writew(self->device, pm + PCI_PM_CTRL, pmcsr);
+	vfio_pci_set_power_state(self->device, 0);
 	ASSERT_IMPORTERS(1, 1);
 }
 
-static int low_power(struct vfio_pci_device *device, u16 feature, int eventfd)
+#define FAIL_FUNCTION "/sys/kernel/debug/fail_function"
+
+static int write_file(const char *path, const char *value)
 {
-	struct {
-		struct vfio_device_feature header;
-		struct vfio_device_low_power_entry_with_wakeup entry;
-	} args = {
-		.header.flags = VFIO_DEVICE_FEATURE_SET | feature,
-		.header.argsz = sizeof(args.header),
-		.entry.wakeup_eventfd = eventfd,
+	int fd, ret = 0;
+
+	fd = open(path, O_WRONLY | O_TRUNC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, value, strlen(value)) < 0)
+		ret = -errno;
+	close(fd);
+
+	return ret;
+}
+
+/* The next call of @function fails with -EIO */
+static int fail_function(const char *function)
+{
+	static const char * const files[][2] = {
+		{ FAIL_FUNCTION "/task-filter", "N" },
+		{ FAIL_FUNCTION "/probability", "100" },
+		{ FAIL_FUNCTION "/interval", "1" },
+		{ FAIL_FUNCTION "/space", "0" },
+		{ FAIL_FUNCTION "/verbose", "0" },
+		{ FAIL_FUNCTION "/times", "1" },
 	};
+	char path[PATH_MAX], value[32];
+	int i, ret;
 
-	if (feature == VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP)
-		args.header.argsz += sizeof(args.entry);
+	ret = write_file(FAIL_FUNCTION "/inject", function);
+	if (ret)
+		return ret;
 
-	return ioctl(device->fd, VFIO_DEVICE_FEATURE, &args) ? -errno : 0;
+	snprintf_assert(path, sizeof(path), FAIL_FUNCTION "/%s/retval", function);
+	snprintf_assert(value, sizeof(value), "%#llx", (unsigned long long)-EIO);
+	ret = write_file(path, value);
+	for (i = 0; !ret && i < ARRAY_SIZE(files); i++)
+		ret = write_file(files[i][0], files[i][1]);
+
+	return ret;
+}
+
+/* Decode stays on if it could not be turned off, and so does the buffer */
+TEST_F(vfio_dma_buf_importer, command_write_fails)
+{
+	struct vfio_pci_device *device = self->device;
+	u16 cmd = vfio_pci_config_readw(device, PCI_COMMAND);
+	ssize_t written;
+	int ret, err;
+
+	ASSERT_TRUE(cmd & PCI_COMMAND_MEMORY);
+	cmd &= ~PCI_COMMAND_MEMORY;
+
+	ret = fail_function("vfio_user_config_write");
+	if (ret == -ENOENT || ret == -EINVAL)
+		SKIP(return, "No error injection (CONFIG_FAIL_FUNCTION)");
+	ASSERT_EQ(0, ret);
+
+	written = pwrite(device->fd, &cmd, sizeof(cmd),
+			 device->config_space.offset + PCI_COMMAND);
+	err = errno;
+	ASSERT_EQ(0, write_file(FAIL_FUNCTION "/inject", "\n"));
+
+	ASSERT_EQ(-1, written);
+	ASSERT_EQ(EIO, err);
+	ASSERT_TRUE(vfio_pci_config_readw(device, PCI_COMMAND) &
+		    PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(1, 1);
+}
+
+/* The PF is in D0 while it has VFs */
+TEST_F(vfio_dma_buf_importer, sriov_in_d3)
+{
+	unsigned int attached, mapped;
+	char enabled = 'N';
+	FILE *file;
+
+	file = fopen("/sys/module/vfio_pci/parameters/enable_sriov", "r");
+	if (file) {
+		enabled = fgetc(file);
+		fclose(file);
+	}
+	if (enabled != 'Y')
+		SKIP(return, "vfio_pci.enable_sriov is not set");
+	if (sysfs_sriov_totalvfs_get(device_bdf) <= 0 ||
+	    !vfio_pci_find_capability(self->device, PCI_CAP_ID_PM))
+		SKIP(return, "%s has no VFs, or is always in D0", device_bdf);
+	if (sysfs_sriov_numvfs_get(device_bdf))
+		SKIP(return, "%s has VFs already", device_bdf);
+
+	vfio_pci_set_power_state(self->device, 3);
+	ASSERT_IMPORTERS(1, 0);
+
+	sysfs_sriov_numvfs_set(device_bdf, 1);
+	ASSERT_EQ(0, dma_buf_importers(self->fd, &attached, &mapped));
+	sysfs_sriov_numvfs_set(device_bdf, 0);
+
+	ASSERT_EQ(1, attached);
+	ASSERT_EQ(1, mapped);
 }
 
 static bool wait_for_runtime_status(const char *wanted)
@@ -654,18 +695,17 @@ TEST_F(vfio_dma_buf_importer, low_power)
 	struct vfio_pci_device *device = self->device;
 	int ret;
 
-	ret = low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, -1);
+	ret = vfio_pci_low_power_entry(device, -1);
 	if (ret == -ENOTTY)
 		SKIP(return, "No low power mode");
 	ASSERT_EQ(0, ret);
 	ASSERT_IMPORTERS(1, 0);
 
 	/* Once is enough, and a second time changes nothing */
-	ASSERT_EQ(-EINVAL,
-		  low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, -1));
+	ASSERT_EQ(-EINVAL, vfio_pci_low_power_entry(device, -1));
 	ASSERT_IMPORTERS(1, 0);
 
-	ASSERT_EQ(0, low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, -1));
+	ASSERT_EQ(0, vfio_pci_low_power_exit(device));
 	ASSERT_IMPORTERS(1, 1);
 }
 
@@ -675,7 +715,7 @@ TEST_F(vfio_dma_buf_importer, low_power_config_write)
 	struct vfio_pci_device *device = self->device;
 	int ret, fd;
 
-	ret = low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, -1);
+	ret = vfio_pci_low_power_entry(device, -1);
 	if (ret == -ENOTTY)
 		SKIP(return, "No low power mode");
 	ASSERT_EQ(0, ret);
@@ -690,7 +730,7 @@ TEST_F(vfio_dma_buf_importer, low_power_config_write)
 			  iova_allocator_alloc(self->iovas, self->size));
 	ASSERT_IMPORTERS(1, 0);
 
-	ASSERT_EQ(0, low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, -1));
+	ASSERT_EQ(0, vfio_pci_low_power_exit(device));
 	ASSERT_IMPORTERS(1, 1);
 	ASSERT_EQ(0, close(self->fd));
 	self->fd = fd;
@@ -704,11 +744,11 @@ TEST_F(vfio_dma_buf_importer, low_power_without_decode)
 	int ret;
 
 	vfio_pci_cmd_clear(device, PCI_COMMAND_MEMORY);
-	ret = low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, -1);
+	ret = vfio_pci_low_power_entry(device, -1);
 	if (ret == -ENOTTY)
 		SKIP(return, "No low power mode");
 	ASSERT_EQ(0, ret);
-	ASSERT_EQ(0, low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, -1));
+	ASSERT_EQ(0, vfio_pci_low_power_exit(device));
 	ASSERT_IMPORTERS(1, 0);
 	vfio_pci_cmd_set(device, PCI_COMMAND_MEMORY);
 	ASSERT_IMPORTERS(1, 1);
@@ -724,8 +764,7 @@ TEST_F(vfio_dma_buf_importer, low_power_wakeup)
 	wake.fd = eventfd(0, EFD_CLOEXEC);
 	ASSERT_LE(0, wake.fd);
 
-	ret = low_power(device, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP,
-			wake.fd);
+	ret = vfio_pci_low_power_entry(device, wake.fd);
 	if (ret == -ENOTTY)
 		SKIP(return, "No low power mode");
 	ASSERT_EQ(0, ret);
@@ -827,113 +866,41 @@ TEST_F(vfio_dma_buf_importer, decode_races)
  */
 FIXTURE(vfio_dma_buf_p2p)
 {
-	struct iommu *iommu;
-	struct iova_allocator *iovas;
-	struct vfio_pci_device *device;
-	struct vfio_pci_device *master;
-	struct dma_region ram;
-	u32 bar;
-	void *bar_vaddr;
+	struct vfio_pci_p2p p2p;
 };
-
-static void map_region(struct iommu *iommu, struct iova_allocator *iovas,
-		       struct dma_region *region, u64 size)
-{
-	region->size = size;
-	region->iova = iova_allocator_alloc(iovas, size);
-	region->vaddr = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	VFIO_ASSERT_NE(region->vaddr, MAP_FAILED);
-	iommu_map(iommu, region);
-}
 
 FIXTURE_SETUP(vfio_dma_buf_p2p)
 {
-	if (!master_bdf)
-		SKIP(return, "No second device");
+	const char *why = vfio_pci_p2p_init(&self->p2p, device_bdf, master_bdf,
+					    8 * page_size);
 
-	self->iommu = iommu_init(MODE_IOMMUFD);
-	self->iovas = iova_allocator_init(self->iommu);
-	self->device = vfio_pci_device_init(device_bdf, self->iommu);
-	self->master = vfio_pci_device_init(master_bdf, self->iommu);
-	if (!self->master->driver.ops)
-		SKIP(return, "libvfio has no driver for %s", master_bdf);
-	if (!vfio_pci_dma_buf_supported(self->device))
-		SKIP(return, "%s does not export dma-bufs", device_bdf);
-
-	self->bar = largest_bar(self->device);
-	if (self->bar == PCI_STD_NUM_BARS ||
-	    self->device->bars[self->bar].info.size < 8 * page_size)
-		SKIP(return, "%s has no BAR to map", device_bdf);
-	self->bar_vaddr = self->device->bars[self->bar].vaddr;
-
-	/* DMA drivers need not reach far: the regions go first */
-	map_region(self->iommu, self->iovas, &self->master->driver.region, SZ_2M);
-	map_region(self->iommu, self->iovas, &self->ram, page_size);
-	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
-	vfio_pci_driver_init(self->master);
+	if (why)
+		SKIP(return, "%s", why);
 }
 
 FIXTURE_TEARDOWN(vfio_dma_buf_p2p)
 {
-	if (!self->master)
-		return;
-
-	if (self->master->driver.initialized)
-		vfio_pci_driver_remove(self->master);
-	vfio_pci_device_cleanup(self->master);
-	if (self->device)
-		vfio_pci_device_cleanup(self->device);
-	iova_allocator_cleanup(self->iovas);
-	iommu_cleanup(self->iommu);
+	vfio_pci_p2p_cleanup(&self->p2p);
 }
 
-#define PATTERN_SIZE 256
-
-static void fill(u32 *to, u32 seed)
+static int p2p_export(struct vfio_pci_p2p *p2p, u64 length)
 {
-	int i;
-
-	for (i = 0; i < PATTERN_SIZE / 4; i++)
-		WRITE_ONCE(to[i], seed + i * 0x01010101);
+	return vfio_pci_dma_buf_export(p2p->device, p2p->bar, 0, length);
 }
-
-static bool holds(u32 *at, u32 seed)
-{
-	int i;
-
-	for (i = 0; i < PATTERN_SIZE / 4; i++) {
-		if (READ_ONCE(at[i]) != seed + i * 0x01010101)
-			return false;
-	}
-
-	return true;
-}
-
-/* Whether the pattern arrives at the other end, and no word of it elsewhere */
-#define DMA_READS(_iova, _seed) ({					\
-	memset(self->ram.vaddr, 0, PATTERN_SIZE);			\
-	vfio_pci_driver_memcpy(self->master, _iova, self->ram.iova,	\
-			       PATTERN_SIZE);				\
-	holds(self->ram.vaddr, _seed);					\
-})
 
 TEST_F(vfio_dma_buf_p2p, read_and_write)
 {
-	iova_t iova = iova_allocator_alloc(self->iovas, page_size);
-	int fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+	struct vfio_pci_p2p *p2p = &self->p2p;
+	iova_t iova = iova_allocator_alloc(p2p->iovas, page_size);
+	int fd = p2p_export(p2p, page_size);
 
-	iommu_map_dma_buf(self->iommu, fd, 0, page_size, iova);
+	iommu_map_dma_buf(p2p->iommu, fd, 0, page_size, iova);
 
-	fill(self->bar_vaddr, 0x1000);
-	ASSERT_TRUE(DMA_READS(iova, 0x1000));
+	dma_pattern_fill(p2p->bar_vaddr, 0x1000);
+	ASSERT_TRUE(vfio_pci_p2p_reads(p2p, iova, 0x1000));
+	ASSERT_TRUE(vfio_pci_p2p_writes(p2p, iova, p2p->bar_vaddr, 0x2000));
 
-	fill(self->ram.vaddr, 0x2000);
-	ASSERT_EQ(0, vfio_pci_driver_memcpy(self->master, self->ram.iova, iova,
-					    PATTERN_SIZE));
-	ASSERT_TRUE(holds(self->bar_vaddr, 0x2000));
-
-	iommu_unmap_dma_buf(self->iommu, page_size, iova);
+	iommu_unmap_dma_buf(p2p->iommu, page_size, iova);
 	ASSERT_EQ(0, close(fd));
 }
 
@@ -947,64 +914,67 @@ TEST_F(vfio_dma_buf_p2p, ranges)
 	};
 	const unsigned int pages[] = { 5, 0, 1, 3 };
 	u64 size = ARRAY_SIZE(pages) * page_size;
-	iova_t iova = iova_allocator_alloc(self->iovas, size);
+	struct vfio_pci_p2p *p2p = &self->p2p;
+	iova_t iova = iova_allocator_alloc(p2p->iovas, size);
 	int i, fd;
 
-	fd = vfio_pci_dma_buf_export_ranges(self->device, self->bar, ranges,
+	fd = vfio_pci_dma_buf_export_ranges(p2p->device, p2p->bar, ranges,
 					    ARRAY_SIZE(ranges));
-	iommu_map_dma_buf(self->iommu, fd, 0, size, iova);
+	iommu_map_dma_buf(p2p->iommu, fd, 0, size, iova);
 
 	for (i = 0; i < 8; i++)
-		fill(self->bar_vaddr + i * page_size, i << 8);
+		dma_pattern_fill(p2p->bar_vaddr + i * page_size, i << 8);
 	for (i = 0; i < ARRAY_SIZE(pages); i++)
-		ASSERT_TRUE(DMA_READS(iova + i * page_size, pages[i] << 8));
+		ASSERT_TRUE(vfio_pci_p2p_reads(p2p, iova + i * page_size,
+					       pages[i] << 8));
 
-	iommu_unmap_dma_buf(self->iommu, size, iova);
+	iommu_unmap_dma_buf(p2p->iommu, size, iova);
 
 	/* And a part of it, over the border of two ranges */
-	iommu_map_dma_buf(self->iommu, fd, 2 * page_size, 2 * page_size, iova);
-	ASSERT_TRUE(DMA_READS(iova, 1 << 8));
-	ASSERT_TRUE(DMA_READS(iova + page_size, 3 << 8));
-	iommu_unmap_dma_buf(self->iommu, 2 * page_size, iova);
+	iommu_map_dma_buf(p2p->iommu, fd, 2 * page_size, 2 * page_size, iova);
+	ASSERT_TRUE(vfio_pci_p2p_reads(p2p, iova, 1 << 8));
+	ASSERT_TRUE(vfio_pci_p2p_reads(p2p, iova + page_size, 3 << 8));
+	iommu_unmap_dma_buf(p2p->iommu, 2 * page_size, iova);
 	ASSERT_EQ(0, close(fd));
 }
 
 TEST_F(vfio_dma_buf_p2p, decode)
 {
-	iova_t iova = iova_allocator_alloc(self->iovas, page_size);
-	int fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+	struct vfio_pci_p2p *p2p = &self->p2p;
+	iova_t iova = iova_allocator_alloc(p2p->iovas, page_size);
+	int fd = p2p_export(p2p, page_size);
 
-	iommu_map_dma_buf(self->iommu, fd, 0, page_size, iova);
-	fill(self->bar_vaddr, 0x3000);
-	ASSERT_TRUE(DMA_READS(iova, 0x3000));
+	iommu_map_dma_buf(p2p->iommu, fd, 0, page_size, iova);
+	dma_pattern_fill(p2p->bar_vaddr, 0x3000);
+	ASSERT_TRUE(vfio_pci_p2p_reads(p2p, iova, 0x3000));
 
-	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
-	ASSERT_FALSE(DMA_READS(iova, 0x3000));
+	vfio_pci_cmd_clear(p2p->device, PCI_COMMAND_MEMORY);
+	ASSERT_FALSE(vfio_pci_p2p_reads(p2p, iova, 0x3000));
 
 	/* No call to the importer in between */
-	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
-	ASSERT_TRUE(DMA_READS(iova, 0x3000));
+	vfio_pci_cmd_set(p2p->device, PCI_COMMAND_MEMORY);
+	ASSERT_TRUE(vfio_pci_p2p_reads(p2p, iova, 0x3000));
+	ASSERT_TRUE(vfio_pci_p2p_writes(p2p, iova, p2p->bar_vaddr, 0x4000));
 
-	iommu_unmap_dma_buf(self->iommu, page_size, iova);
+	iommu_unmap_dma_buf(p2p->iommu, page_size, iova);
 	ASSERT_EQ(0, close(fd));
 }
 
 TEST_F(vfio_dma_buf_p2p, device_closed_first)
 {
-	iova_t iova = iova_allocator_alloc(self->iovas, page_size);
-	int fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+	struct vfio_pci_p2p *p2p = &self->p2p;
+	iova_t iova = iova_allocator_alloc(p2p->iovas, page_size);
+	int fd = p2p_export(p2p, page_size);
 
-	iommu_map_dma_buf(self->iommu, fd, 0, page_size, iova);
-	fill(self->bar_vaddr, 0x4000);
-	ASSERT_TRUE(DMA_READS(iova, 0x4000));
+	iommu_map_dma_buf(p2p->iommu, fd, 0, page_size, iova);
+	dma_pattern_fill(p2p->bar_vaddr, 0x4000);
+	ASSERT_TRUE(vfio_pci_p2p_reads(p2p, iova, 0x4000));
 
-	vfio_pci_device_cleanup(self->device);
-	self->device = vfio_pci_device_init(device_bdf, self->iommu);
-	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
-	fill(self->device->bars[self->bar].vaddr, 0x4000);
-	ASSERT_FALSE(DMA_READS(iova, 0x4000));
+	vfio_pci_p2p_reopen_device(p2p);
+	dma_pattern_fill(p2p->bar_vaddr, 0x4000);
+	ASSERT_FALSE(vfio_pci_p2p_reads(p2p, iova, 0x4000));
 
-	iommu_unmap_dma_buf(self->iommu, page_size, iova);
+	iommu_unmap_dma_buf(p2p->iommu, page_size, iova);
 	ASSERT_EQ(0, close(fd));
 }
 
