@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A BAR in the IOMMU's page tables, by iommufd and by dma-buf. This part runs on
+ * the stock kernel too, which has that for one range, and once: what it has
+ * unmapped because memory decode was off it does not map again.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/iommufd.h>
+
+#include "bench.h"
+
+#define BAR_IOVA	(256 * SZ_1G)
+#define MEMORY_IOVA	SZ_64M
+
+struct ioas_bench {
+	struct bar bar;
+	struct vfio_pci peer;
+	int iommufd;
+	__u32 ioas;
+	__u64 *memory;		/* a page that the peer reads */
+	bool stock;
+	const char *way;
+};
+
+static void layout_export(struct ioas_bench *b, const struct layout *layout,
+			  int *fds)
+{
+	/* The stock kernel takes buffers of one range only */
+	if (!b->stock)
+		fds[0] = bar_export(&b->bar, layout->segments, layout->nr);
+	for (unsigned int i = 0; b->stock && i < layout->nr; i++)
+		fds[i] = bar_export(&b->bar, &layout->segments[i], 1);
+}
+
+static void layout_map(struct ioas_bench *b, const struct layout *layout,
+		       const int *fds)
+{
+	__u64 offset = 0;
+
+	for (unsigned int i = 0; i < layout->nr; i++) {
+		const struct segment *segment = &layout->segments[i];
+
+		ioas_map_dmabuf(b->iommufd, b->ioas, BAR_IOVA + segment->offset,
+				b->stock ? fds[i] : fds[0],
+				b->stock ? 0 : offset, segment->size);
+		offset += segment->size;
+	}
+}
+
+static void layout_close(struct ioas_bench *b, const struct layout *layout,
+			 int *fds)
+{
+	for (unsigned int i = 0; i < (b->stock ? layout->nr : 1); i++)
+		close(fds[i]);
+}
+
+static void layout_unmap(struct ioas_bench *b, const struct layout *layout)
+{
+	for (unsigned int i = 0; i < layout->nr; i++)
+		ioas_unmap(b->iommufd, b->ioas,
+			   BAR_IOVA + layout->segments[i].offset,
+			   layout->segments[i].size);
+}
+
+/* One more set of page tables, for devices that cannot share the first one */
+static __u32 domain_create(struct ioas_bench *b)
+{
+	struct iommu_hwpt_alloc alloc = {
+		.size = sizeof(alloc),
+		.dev_id = b->peer.devid,
+		.pt_id = b->ioas,
+	};
+
+	if (xioctl(b->iommufd, IOMMU_HWPT_ALLOC, &alloc))
+		fail("IOMMU_HWPT_ALLOC: %s", strerror(errno));
+	return alloc.out_hwpt_id;
+}
+
+static void domain_destroy(struct ioas_bench *b, __u32 id)
+{
+	struct iommu_destroy destroy = {
+		.size = sizeof(destroy),
+		.id = id,
+	};
+
+	if (xioctl(b->iommufd, IOMMU_DESTROY, &destroy))
+		fail("IOMMU_DESTROY: %s", strerror(errno));
+}
+
+/* The peer writes to both ends of each segment: does it arrive? */
+static void check_dma(struct ioas_bench *b, const char *name,
+		      const struct layout *layout, const char *what)
+{
+	__u64 right = 0, all = 0;
+
+	for (unsigned int i = 0; i < layout->nr; i++) {
+		const struct segment *segment = &layout->segments[i];
+
+		for (unsigned int last = 0; last < 2; last++) {
+			__u64 offset = segment->offset +
+				       last * (segment->size - SZ_4K);
+			__u64 mark = now(), found = 0;
+
+			b->memory[0] = mark;
+			b->memory[511] = ~mark;
+			edu_copy_in(&b->peer, MEMORY_IOVA, SZ_4K);
+			edu_copy_out(&b->peer, BAR_IOVA + offset, SZ_4K);
+			vfio_bar_read(&b->bar.dev, b->bar.index, offset, &found,
+				      sizeof(found));
+			if (found == mark)
+				vfio_bar_read(&b->bar.dev, b->bar.index,
+					      offset + SZ_4K - 8, &found,
+					      sizeof(found));
+			right += found == ~mark;
+			all++;
+		}
+	}
+	count(name, b->way, what, right, all);
+}
+
+static void ioas_counts(struct ioas_bench *b, const char *name,
+			const struct layout *layout, bool memory_behind)
+{
+	struct memory memory, used;
+	__u32 domain;
+	int fds[2];
+
+	/* With a domain of each device, so that each counts twice */
+	domain = domain_create(b);
+	layout_export(b, layout, fds);
+	memory = memory_used();
+	trace_start();
+	layout_map(b, layout, fds);
+	trace_stop();
+	used = memory_used();
+	count(name, b->way, "iommu-map-calls", trace_count("map"),
+	      2 * layout->nr);
+	value(name, b->way, "iommu-pages", (used.iommu - memory.iommu) / 2);
+	if (!b->stock)
+		count(name, b->way, "ranges", trace_count("dma_buf_pfn_range"),
+		      layout->nr);
+	if (memory_behind)
+		check_dma(b, name, layout, "dma-arrives");
+
+	trace_start();
+	bar_decode(&b->bar, false);
+	trace_stop();
+	count(name, b->way, "iommu-unmap-calls-off", trace_count("unmap"),
+	      2 * layout->nr);
+	trace_start();
+	bar_decode(&b->bar, true);
+	trace_stop();
+	count(name, b->way, "iommu-map-calls-on", trace_count("map"),
+	      b->stock ? 0 : 2 * layout->nr);
+	if (memory_behind && !b->stock)
+		check_dma(b, name, layout, "dma-arrives-again");
+
+	/* One that comes while the buffer is away */
+	domain_destroy(b, domain);
+	bar_decode(&b->bar, false);
+	domain = domain_create(b);
+	trace_start();
+	bar_decode(&b->bar, true);
+	trace_stop();
+	count(name, b->way, "iommu-map-calls-domain-while-off",
+	      trace_count("map"), b->stock ? 0 : 2 * layout->nr);
+
+	trace_start();
+	layout_unmap(b, layout);
+	trace_stop();
+	count(name, b->way, "iommu-unmap-calls", trace_count("unmap"),
+	      b->stock ? 0 : 2 * layout->nr);
+	domain_destroy(b, domain);
+	layout_close(b, layout, fds);
+}
+
+/*
+ * Most of the time of a write to the command register is the device's own. So
+ * this takes the time by the kernel's events: from the call of an importer to the
+ * end of its work, which for unmapping is later than the flush of the IOTLB.
+ */
+static void revoke_traced(struct ioas_bench *b, const char *name,
+			  const char *way)
+{
+	if (b->stock)
+		return;
+	trace_start();
+	bar_decode(&b->bar, false);
+	trace_stop();
+	sample_ns(name, way, "revoke",
+		  trace_time("dma_buf_pfn_invalidate", "dma_buf_pfn_unmap"));
+	trace_start();
+	bar_decode(&b->bar, true);
+	trace_stop();
+	sample_ns(name, way, "again",
+		  trace_time("dma_buf_pfn_revalidate", "map"));
+}
+
+static void ioas_round(struct ioas_bench *b, const char *name,
+		       const struct layout *layout)
+{
+	__u32 domain;
+	__u64 start;
+	int fds[2];
+
+	start = now();
+	bar_decode(&b->bar, false);
+	sample(name, "none", "off", start);
+	start = now();
+	bar_decode(&b->bar, true);
+	sample(name, "none", "on", start);
+	start = now();
+	domain = domain_create(b);
+	sample(name, "none", "domain", start);
+	domain_destroy(b, domain);
+
+	/* What a VMM does for a device that comes and goes */
+	layout_export(b, layout, fds);
+	start = now();
+	layout_map(b, layout, fds);
+	sample(name, b->way, "map", start);
+
+	start = now();
+	domain = domain_create(b);
+	sample(name, b->way, "domain", start);
+	domain_destroy(b, domain);
+
+	start = now();
+	layout_unmap(b, layout);
+	sample(name, b->way, "unmap", start);
+
+	/* And what its guest does by memory decode */
+	layout_map(b, layout, fds);
+	start = now();
+	bar_decode(&b->bar, false);
+	sample(name, b->way, "off", start);
+	start = now();
+	bar_decode(&b->bar, true);
+	sample(name, b->way, "on", start);
+	revoke_traced(b, name, b->way);
+	layout_unmap(b, layout);
+	layout_close(b, layout, fds);
+}
+
+/*
+ * @nr ranges that are not contiguous, at contiguous IOVAs: map, unmap, revoke and
+ * mapping again, for more and more ranges or more and more of each.
+ */
+static void ranges_case(struct ioas_bench *b, const struct options *opt,
+			const char *name, unsigned int nr, __u64 size,
+			__u64 stride)
+{
+	struct segment *segments = calloc(nr, sizeof(*segments));
+	char way[32];
+	__u64 start;
+
+	if (!segments)
+		fail("out of memory");
+	for (unsigned int i = 0; i < nr; i++) {
+		segments[i].offset = (nr - 1 - i) * stride;
+		segments[i].size = size;
+	}
+	snprintf(way, sizeof(way), "%ux%llu", nr, size);
+
+	for (unsigned int round = 0; round <= opt->rounds; round++) {
+		int fd = bar_export(&b->bar, segments, nr);
+
+		/* The first round counts, and is not measured */
+		if (!round) {
+			trace_start();
+			ioas_map_dmabuf(b->iommufd, b->ioas, BAR_IOVA, fd, 0,
+					nr * size);
+			trace_stop();
+			count(name, way, "iommu-map-calls", trace_count("map"),
+			      nr);
+			count(name, way, "ranges",
+			      trace_count("dma_buf_pfn_range"), nr);
+			trace_start();
+			bar_decode(&b->bar, false);
+			bar_decode(&b->bar, true);
+			ioas_unmap(b->iommufd, b->ioas, BAR_IOVA, nr * size);
+			trace_stop();
+			count(name, way, "iommu-map-calls-on",
+			      trace_count("map"), nr);
+			count(name, way, "iommu-unmap-calls",
+			      trace_count("unmap"), 2);
+			close(fd);
+			continue;
+		}
+
+		start = now();
+		ioas_map_dmabuf(b->iommufd, b->ioas, BAR_IOVA, fd, 0, nr * size);
+		sample(name, way, "map", start);
+		revoke_traced(b, name, way);
+		start = now();
+		ioas_unmap(b->iommufd, b->ioas, BAR_IOVA, nr * size);
+		sample(name, way, "unmap", start);
+		close(fd);
+	}
+	free(segments);
+}
+
+/* A VMA of device memory is not for iommufd, so there is nothing to compare with */
+static void check_vma(struct ioas_bench *b, const struct layout *whole)
+{
+	void *va = bar_mmap(&b->bar, whole, 0);
+	struct iommu_ioas_map map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = b->ioas,
+		.user_va = (uintptr_t)va,
+		.length = SZ_64M,
+		.iova = BAR_IOVA,
+	};
+
+	value("ioas", b->way, "vma-is-refused",
+	      ioctl(b->iommufd, IOMMU_IOAS_MAP, &map) && errno == EFAULT);
+	bar_munmap(&b->bar, va);
+}
+
+void bench_ioas(const struct options *opt)
+{
+	struct ioas_bench b = {
+		.stock = opt->stock,
+		.way = opt->stock ? "stock" : "ours",
+	};
+	struct layout whole, hole;
+	bool big;
+
+	if (!opt->peer)
+		fail("the ioas part needs --peer");
+	bar_open(&b.bar, opt->device, opt->bar);
+	vfio_open(&b.peer, opt->peer);
+	b.iommufd = iommufd_open();
+	vfio_bind(&b.bar.dev, b.iommufd);
+	vfio_bind(&b.peer, b.iommufd);
+	if (!edu_is(&b.peer))
+		fail("%s is not QEMU's edu", opt->peer);
+	b.ioas = ioas_alloc(b.iommufd);
+	vfio_attach(&b.bar.dev, b.ioas);
+	vfio_attach(&b.peer, b.ioas);
+	bar_setup(&b.bar);
+	vfio_set_command(&b.peer, 0, 0x6);
+	bar_layouts(&b.bar, opt, &whole, &hole);
+
+	b.memory = mmap(NULL, SZ_4K, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (b.memory == MAP_FAILED)
+		fail("mmap: %s", strerror(errno));
+	ioas_map_memory(b.iommufd, b.ioas, MEMORY_IOVA, b.memory, SZ_4K);
+
+	trace_open();
+	if (!opt->stock)
+		trace_enable("dma_buf_pfn");
+	trace_enable("iommu/map");
+	trace_enable("iommu/unmap");
+
+	big = !strcmp(hole.name, "hole");
+	if (big) {
+		check_vma(&b, &whole);
+		ioas_counts(&b, "ioas-whole", &whole, true);
+		for (unsigned int i = 0; i < opt->rounds; i++)
+			ioas_round(&b, "ioas-whole", &whole);
+	}
+	ioas_counts(&b, big ? "ioas-hole" : "ioas-msix", &hole, big);
+	for (unsigned int i = 0; i < opt->rounds; i++)
+		ioas_round(&b, big ? "ioas-hole" : "ioas-msix", &hole);
+
+	if (big && !opt->stock) {
+		/* More ranges of one entry each */
+		for (unsigned int nr = 1; nr <= 1024; nr *= 4)
+			ranges_case(&b, opt, "ranges", nr, SZ_2M, 2 * SZ_2M);
+		/* 64 ranges of more entries each, of 4 KiB */
+		for (unsigned int pages = 1; pages <= 256; pages *= 4)
+			ranges_case(&b, opt, "entries", 64, pages * SZ_4K,
+				    2 * SZ_2M);
+	}
+	trace_close();
+}

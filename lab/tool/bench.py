@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""
+`kseries bench`: lab/bench in the machine, and medians, ratios, counts and a plot of
+what it says.
+
+Times are of an emulated machine: they mean something beside each other only. What is
+compared stands in one boot, but for what needs the stock kernel, which has a boot of its
+own, with the same measurements of type1 in both to tell how far the two can be compared.
+"""
+
+import csv
+import io
+import json
+import re
+import statistics
+
+from tool import benchplot, boot, build, packages, paths
+from tool.run import Fail, clear_stamp, clock, logged, output, say, set_stamp, stamp, step, write
+
+ARCH, CONFIG, MACHINE = 'x86_64', 'base', 'bench'
+SAMPLE_FILES = ['report', 'pci', 'vfio', 'ioas', 'kvm', 'guest_x86', 'edu']
+BIG, MSIX, EDU = '0000:00:05.0', '0000:01:00.0', '0000:00:03.0'
+LIMIT = 900 * boot.SLOWDOWN
+ROUNDS = 9
+OUT = paths.OUT / 'bench'
+
+
+def program(arch_name=ARCH, headers=None):
+    """lab/bench with the files of the sample VMM, static: its path."""
+    packages.need('user')
+    sources = sorted((paths.LAB / 'bench').glob('*.[ch]'))
+    sample = paths.ROOT / 'samples/tdi-vmm'
+    sources += sorted(sample.glob('*.h')) + [sample / f'{name}.c' for name in SAMPLE_FILES]
+    headers = headers or build.headers(arch_name)
+    target = paths.BUILD / 'user' / arch_name / 'bench' / 'dmabuf-bench'
+    key = build.fingerprint(*(p.read_bytes() for p in sources), *((headers / 'linux' / name).read_bytes() for name in
+                            ('kvm.h', 'vfio.h', 'iommufd.h')), output('gcc', '--version'))
+    if stamp('user-bench') == key and target.exists():
+        return target
+    clear_stamp('user-bench')
+    with step('build lab/bench'):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        logged('build lab/bench', ['gcc', '-O2', '-g', '-std=gnu11', '-Wall', '-Wextra', '-Wno-unused-parameter', '-Werror',
+                                   '-isystem', headers, '-I', sample, '-static', '-o', target,
+                                   *(p for p in sources if p.suffix == '.c')], paths.LOGS / 'user-bench.log')
+        output('strip', '--strip-debug', target)
+    set_stamp('user-bench', key)
+    return target
+
+
+def job(stock, rounds):
+    bench = f'/bin/dmabuf-bench --rounds {rounds}' + (' --stock' if stock else '')
+    runs = [('type1', f'type1 --device {BIG}'),
+            ('ioas', f'ioas --device {BIG} --peer {EDU}'),
+            ('ioas-msix', f'ioas --device {MSIX} --bar 0 --peer {EDU}')]
+    if not stock:
+        runs = [('kvm', f'kvm --device {BIG}'), ('kvm-msix', f'kvm --device {MSIX} --bar 0')] + runs
+    return boot.Job('bench', f'vfio-bind {BIG} {EDU} {MSIX}', [(name, LIMIT, f'{bench} {rest}') for name, rest in runs])
+
+
+class Results:
+    """What the program said: samples in ns, counts as (got, want), values."""
+
+    def __init__(self):
+        self.samples, self.counts, self.values = {}, {}, {}
+
+    def read(self, text, prefix=''):
+        for line in text.splitlines():
+            if match := re.fullmatch(r'@sample (\S+) (\d+)', line):
+                self.samples.setdefault(prefix + match[1], []).append(int(match[2]))
+            elif match := re.fullmatch(r'@count (\S+) (\d+) (\d+)', line):
+                self.counts[prefix + match[1]] = int(match[2]), int(match[3])
+            elif match := re.fullmatch(r'@value (\S+) (-?\d+)', line):
+                self.values[prefix + match[1]] = int(match[2])
+
+    def median(self, name):
+        return statistics.median(self.samples[name])
+
+    def spread(self, name):
+        return min(self.samples[name]), max(self.samples[name])
+
+    def wrong(self):
+        return [f'{name}: {got}, should be {want}' for name, (got, want) in sorted(self.counts.items()) if got != want]
+
+
+def measure(kernel, rounds, place, binary, results):
+    """One boot."""
+    todo = job(kernel.stock, rounds)
+    outcome = boot.jobs(kernel, MACHINE, place, [todo], {'/bin/dmabuf-bench': binary})
+    console = paths.display(outcome.folder / 'console.log')
+    for name, (text, _, _) in outcome.outputs.items():
+        (outcome.folder / f'{name}.log').write_text(text)
+    if outcome.trouble:
+        raise Fail(f'{outcome.trouble}\nconsole: {console}')
+    said, setup = outcome.setups.get('bench', ('', None))
+    if setup:
+        raise Fail(f'the devices could not be given to vfio-pci:\n{said}console: {console}')
+    if outcome.splats:
+        during, _, lines = outcome.splats[0]
+        raise Fail(f'the kernel complained during {during}:\n' + '\n'.join('    | ' + l for l in lines) + f'\nconsole: {console}')
+    for name, _, _ in todo.tests:
+        text, code, _ = outcome.outputs.get(name, ('', None, 0))
+        before = sum(len(v) for v in results.samples.values())
+        results.read(text, 'stock:' if kernel.stock else '')
+        if not re.search(r'^@end ', text, re.M) or sum(len(v) for v in results.samples.values()) == before:
+            last = [line for line in text.splitlines() if line.strip() and not line.startswith('@')]
+            raise Fail(f'{name} did not come to its end (exit {code}): {last[-1] if last else "it said nothing"}\n'
+                       f'log: {paths.display(outcome.folder / f"{name}.log")}')
+    return outcome
+
+
+# ---------------------------------------------------------------- the table
+
+def shown(results, name):
+    """(median, least, most) in ns, or None."""
+    return (results.median(name), *results.spread(name)) if name in results.samples else None
+
+
+def duration(ns):
+    if ns is None:
+        return '-'
+    return f'{ns / 1e6:.3f}' if abs(ns) < 1e8 else f'{ns / 1e6:.0f}'
+
+
+def cell(value):
+    return '-' if value is None else f'{duration(value[0])} ({duration(value[1])}..{duration(value[2])})'
+
+
+def ratio(value, base):
+    return '-' if not value or not base or base[0] <= 0 else f'{value[0] / base[0]:.3g}'
+
+
+def table(head, rows):
+    rows = [head, *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = ['']
+    for number, row in enumerate(rows):
+        lines.append('  ' + '  '.join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
+        if not number:
+            lines.append('  ' + '  '.join('-' * w for w in widths))
+    return lines
+
+
+KVM_ROWS = [
+    ('mmap or export, and memslot', 'create'),
+    ('populate (KVM_PRE_FAULT_MEMORY)', 'populate'),
+    ('populate by the guest\'s accesses', 'access'),
+    ('memory decode off', 'off'),
+    ('memory decode on', 'on'),
+    ('memory decode on, until an access works', 'on-access'),
+    ('populate again', 'populate-again'),
+    ('delete memslot', 'delete'),
+]
+KVM_CASES = [
+    ('kvm-whole', 'KVM, 128 GiB BAR', False),
+    ('kvm-part', 'KVM, 64 MiB of it (every 4 KiB accessed)', True),
+    ('kvm-hole', 'KVM, 128 GiB BAR with a hole of 36 KiB (2 memslots)', False),
+    ('kvm-msix', 'KVM, 1 MiB BAR with an MSI-X table in its middle (2 memslots)', True),
+]
+IOAS_ROWS = [
+    ('map (IOMMU_IOAS_MAP_FILE)', 'map'),
+    ('unmap (IOMMU_IOAS_UNMAP)', 'unmap'),
+    ('revoke, in the kernel', 'revoke'),
+    ('mapping again, in the kernel', 'again'),
+    ('one more domain (IOMMU_HWPT_ALLOC)', 'domain'),
+    ('memory decode off', 'off'),
+    ('memory decode on', 'on'),
+]
+IOAS_CASES = [
+    ('ioas-whole', 'IOAS, 128 GiB BAR'),
+    ('ioas-hole', 'IOAS, 128 GiB BAR with a hole of 36 KiB (ours: one buffer, stock: two)'),
+    ('ioas-msix', 'IOAS, 1 MiB BAR with an MSI-X table in its middle (ours: one buffer, stock: two)'),
+]
+
+
+def leaves(results, name):
+    found = [(size, results.counts.get(f'{name}.leaves-{key}', (0, 0))[0]) for size, key in
+             (('1G', '1g'), ('2M', '2m'), ('4K', '4k'))]
+    return ' + '.join(f'{n} x {size}' for size, n in found if n) or '0'
+
+
+def kvm_table(results, case, title, bad):
+    ways = [('vma', 'mmap, aligned')] + ([('vma-bad', 'mmap, off by 4 KiB')] if bad else []) + [('dmabuf', 'dma-buf')]
+    head = ([f'{title}; ms, median (least..most)', 'nothing mapped'] + [name for _, name in ways] +
+            [f'dma-buf / {name.split(", ")[1]}' for _, name in ways[:-1]])
+    rows = []
+    for label, what in KVM_ROWS:
+        values = [shown(results, f'{case}.{way}.{what}') for way, _ in ways]
+        rows.append([label, cell(shown(results, f'{case}.none.{what}'))] + [cell(v) for v in values] +
+                    [ratio(values[-1], v) for v in values[:-1]])
+    rows.append(['leaves', ''] + [leaves(results, f'{case}.{way}') for way, _ in ways] + [''] * (len(ways) - 1))
+    for label, key in (('faults of the accesses', 'faults'), ('stage-2 pages', 'stage2-pages'),
+                       ('page-table pages of the VMM', 'page-table-pages'), ('map calls', 'map-calls')):
+        rows.append([label, ''] + [number(results, f'{case}.{way}.{key}') for way, _ in ways] + [''] * (len(ways) - 1))
+    return table(head, rows)
+
+
+def number(results, name):
+    if name in results.counts:
+        return str(results.counts[name][0])
+    return str(results.values[name]) if name in results.values else '-'
+
+
+def ioas_table(results, case, title):
+    ways = [('', 'ours', 'dma-buf'), ('stock:', 'stock', 'stock kernel (own boot)')]
+    head = [f'{title}; ms, median (least..most)', 'nothing mapped'] + [w[2] for w in ways] + ['ratio']
+    rows = []
+    for label, what in IOAS_ROWS:
+        values = [shown(results, f'{prefix}{case}.{way}.{what}') for prefix, way, _ in ways]
+        rows.append([label, cell(shown(results, f'{case}.none.{what}'))] + [cell(v) for v in values] + [ratio(*values)])
+    for label, key in (('map calls, two domains', 'iommu-map-calls'), ('mapped again, two domains', 'iommu-map-calls-on'),
+                       ('unmap calls at decode off', 'iommu-unmap-calls-off'), ('pages of a page table', 'iommu-pages'),
+                       ('DMA that arrived', 'dma-arrives'), ('DMA that arrived after off and on', 'dma-arrives-again')):
+        rows.append([label, ''] + [number(results, f'{prefix}{case}.{way}.{key}') for prefix, way, _ in ways] + [''])
+    return table(head, rows)
+
+
+def type1_table(results):
+    head = ['type1 container and mmap (today\'s other way); ms, median (least..most)', 'map', 'unmap', 'map calls',
+            'page-table pages', 'map, stock kernel']
+    rows = []
+    for label, name in (('1 GiB, aligned', 'type1-1g.type1'), ('64 MiB, aligned', 'type1-part.type1'),
+                        ('64 MiB, off by 4 KiB', 'type1-part.type1-bad')):
+        rows.append([label, cell(shown(results, f'{name}.map')), cell(shown(results, f'{name}.unmap')),
+                     number(results, f'{name}.iommu-map-calls'), number(results, f'{name}.page-table-pages'),
+                     cell(shown(results, f'stock:{name}.map'))])
+    return table(head, rows)
+
+
+RANGES = [4 ** i for i in range(6)]
+ENTRIES = [4 ** i for i in range(5)]
+
+
+def ranges_way(case, n):
+    return f'ranges.{n}x{2 << 20}' if case == 'ranges' else f'entries.64x{n * 4096}'
+
+
+RANGES_WHAT = [('map', 'map', 'blue'), ('revoke', 'revoke', 'red'), ('mapping again', 'again', 'green'), ('unmap', 'unmap', 'violet')]
+
+
+def ranges_points(results, case, what):
+    """[(n, median, least, most)]"""
+    return [(n, *shown(results, f'{ranges_way(case, n)}.{what}')) for n in (RANGES if case == 'ranges' else ENTRIES)]
+
+
+def ranges_table(results):
+    lines = []
+    for case, title in (('ranges', 'One mapping of n ranges of 2 MiB'), ('entries', 'One mapping of 64 ranges of n pages')):
+        head = [f'{title}; ms, median'] + [name for name, _, _ in RANGES_WHAT] + ['map calls', 'mapped again']
+        rows = []
+        points = [ranges_points(results, case, what) for _, what, _ in RANGES_WHAT]
+        for row in zip(*points):
+            way = ranges_way(case, row[0][0])
+            rows.append([f'n = {row[0][0]}'] + [duration(p[1]) for p in row] +
+                        [number(results, f'{way}.{key}') for key in ('iommu-map-calls', 'iommu-map-calls-on')])
+        lines += table(head, rows)
+    return lines
+
+
+# ---------------------------------------------------------------- what must hold
+
+class Verdict:
+    def __init__(self, what, value, limit, detail):
+        self.what, self.value, self.limit, self.detail = what, value, limit, detail
+        self.holds = value <= limit
+
+    def line(self):
+        return f'  {"holds" if self.holds else "DOES NOT HOLD":13}  {self.what}: {self.value:.2f}, at most {self.limit:g}  ({self.detail})'
+
+
+def linear(results, case, what):
+    """How much more the last step costs for each range or entry than the step before it."""
+    points = ranges_points(results, case, what)
+    (n0, t0, *_), (n1, t1, *_), (n2, t2, *_) = points[-3:]
+    return ((t2 - t1) / (n2 - n1)) / max((t1 - t0) / (n1 - n0), 1)
+
+
+def verdicts(results):
+    def ms(name):
+        return results.median(f'ioas-whole.ours.{name}')
+
+    stock = results.median('stock:ioas-whole.stock.unmap')
+    found = [
+        Verdict('revoke of 128 GiB / unmap of it', ms('revoke') / ms('unmap'), 1,
+                f'{duration(ms("revoke"))} ms, {duration(ms("unmap"))} ms, one boot'),
+        Verdict('revoke of 128 GiB / unmap of it by the stock kernel', ms('revoke') / stock, 1,
+                f'{duration(ms("revoke"))} ms, {duration(stock)} ms, two boots'),
+        Verdict('mapping 128 GiB again / first map', ms('again') / ms('map'), 1.2,
+                f'{duration(ms("again"))} ms, {duration(ms("map"))} ms, one boot'),
+    ]
+    for case, what in (('ranges', 'ranges'), ('entries', 'pages in each of 64 ranges')):
+        for name, key, _ in RANGES_WHAT:
+            points = ranges_points(results, case, key)
+            found.append(Verdict(f'{name}, each more of {points[-2][0]} to {points[-1][0]} {what} / '
+                                 f'of {points[-3][0]} to {points[-2][0]}', linear(results, case, key), 1.5,
+                                 ', '.join(f'{p[0]}: {duration(p[1])} ms' for p in points[-3:])))
+    return found
+
+
+# ---------------------------------------------------------------- the plot
+
+def plot(results, about):
+    def group(rows, names):
+        return [(label, [shown(results, name.format(what)) for name in names]) for label, what in rows]
+
+    kvm = [('create memslot', 'create'), ('populate', 'populate'), ('populate by access', 'access'), ('decode off', 'off'),
+           ('on, until access', 'on-access'), ('populate again', 'populate-again'), ('delete memslot', 'delete')]
+    ioas = [('map', 'map'), ('mapping again', 'again'), ('one more domain', 'domain'), ('revoke', 'revoke'), ('unmap', 'unmap')]
+    panels = [
+        benchplot.bars(30, 150, 560, 300, 'KVM, a BAR of 128 GiB', [('nothing mapped', 'light'), ('mmap, aligned', 'grey'), ('dma-buf', 'blue')],
+                       group(kvm, ['kvm-whole.none.{}', 'kvm-whole.vma.{}', 'kvm-whole.dmabuf.{}'])),
+        benchplot.bars(630, 150, 560, 300, 'KVM, 64 MiB of it, every 4 KiB accessed',
+                       [('mmap, aligned', 'grey'), ('mmap, off by 4 KiB', 'red'), ('dma-buf', 'blue')],
+                       group(kvm, ['kvm-part.vma.{}', 'kvm-part.vma-bad.{}', 'kvm-part.dmabuf.{}'])),
+        benchplot.bars(30, 560, 560, 250, 'IOAS, a BAR of 128 GiB', [('dma-buf', 'blue'), ('dma-buf, stock kernel (a boot of its own)', 'grey')],
+                       group(ioas, ['ioas-whole.ours.{}', 'stock:ioas-whole.stock.{}'])),
+        benchplot.lines(630, 560, 560, 250, 'IOAS, one mapping of n ranges of 2 MiB', 'ranges (dashed: linear)',
+                        [(name, colour, ranges_points(results, 'ranges', key)) for name, key, colour in RANGES_WHAT]),
+    ]
+    return benchplot.page(1220, 880, 'Device memory by dma-buf, and by mmap', about, panels)
+
+
+# ---------------------------------------------------------------- all of it
+
+def about(rounds):
+    return [f'Medians of {rounds} rounds in one boot under emulation (QEMU TCG): compare them with each other, not with a real machine.',
+            'What has to do with memory decode is the write to the command register as a VMM does it, most of which is the device\'s own;',
+            'revoke and mapping again are that part of it in which the kernel takes a buffer out of the IOAS, or maps it again.']
+
+
+def save(results, found, text, rounds):
+    document = {
+        'about': about(rounds),
+        'wrong': results.wrong(),
+        'must_hold': [{'what': v.what, 'value': v.value, 'limit': v.limit, 'holds': v.holds} for v in found],
+        'counts': {name: {'got': got, 'want': want} for name, (got, want) in sorted(results.counts.items())},
+        'values': dict(sorted(results.values.items())),
+        'samples_ns': dict(sorted(results.samples.items())),
+    }
+    sheet = io.StringIO()
+    writer = csv.writer(sheet, lineterminator='\n')
+    writer.writerow(['name', 'rounds', 'median_ns', 'least_ns', 'most_ns'])
+    for name in sorted(results.samples):
+        writer.writerow([name, len(results.samples[name]), int(results.median(name)), *results.spread(name)])
+    write(OUT / 'bench.json', json.dumps(document, indent=1) + '\n')
+    write(OUT / 'bench.csv', sheet.getvalue())
+    write(OUT / 'bench.txt', text)
+    write(OUT / 'bench.svg', plot(results, about(rounds)))
+
+
+def report(results, found, rounds):
+    lines = list(about(rounds))
+    for case, title, bad in KVM_CASES:
+        lines += kvm_table(results, case, title, bad)
+    for case, title in IOAS_CASES:
+        lines += ioas_table(results, case, title)
+    lines += type1_table(results) + ranges_table(results)
+    lines += ['', 'What must hold', ''] + [v.line() for v in found]
+    lines += ['', f'Counts that are as they have to be: {len(results.counts) - len(results.wrong())} of {len(results.counts)}']
+    lines += [f'  WRONG {what}' for what in results.wrong()]
+    return '\n'.join(lines) + '\n'
+
+
+def conclude(results, rounds):
+    found = verdicts(results)
+    text = report(results, found, rounds)
+    save(results, found, text, rounds)
+    print(text, flush=True)
+    for name in ('bench.txt', 'bench.csv', 'bench.json', 'bench.svg'):
+        say(f'    {paths.display(OUT / name)}')
+    bad = [v for v in found if not v.holds]
+    wrong = results.wrong()
+    if wrong:
+        raise Fail(f'{len(wrong)} of {len(results.counts)} counts are wrong, the first one is {wrong[0]}')
+    print(f'bench: {len(results.counts)} counts right, {len(found) - len(bad)} of {len(found)} ratios hold')
+    return 1 if bad else 0
+
+
+def bench(rounds=ROUNDS):
+    packages.need('qemu')
+    results = Results()
+    for stock in (False, True):
+        kernel = build.kernel(ARCH, CONFIG, stock)
+        measure(kernel, rounds, f'bench{"-stock" if stock else ""}', program(), results)
+    return conclude(results, rounds)
