@@ -257,6 +257,19 @@ def ranges_table(results):
     return lines
 
 
+def missing(results, rounds):
+    """What the tables want and the program did not say."""
+    names = [f'{case}.{way}.{what}' for case, _, bad in KVM_CASES for way in ['vma', 'dmabuf'] + ['vma-bad'] * bad for _, what in KVM_ROWS]
+    names += [f'{prefix}{case}.{way}.{what}' for case, _ in IOAS_CASES for prefix, way in (('', 'ours'), ('stock:', 'stock'))
+              for _, what in IOAS_ROWS if way == 'ours' or what not in ('revoke', 'again')]
+    names += [f'{ranges_way(case, n)}.{what}' for case, ns in (('ranges', RANGES), ('entries', ENTRIES)) for n in ns
+              for _, what, _ in RANGES_WHAT]
+    lacking = [name for name in names if len(results.samples.get(name, [])) != rounds]
+    counted = {'.'.join(name.split('.')[:2]) for name in results.counts}
+    return lacking + sorted({'.'.join(name.split('.')[:2]) + ': no counts' for name in names
+                             if '.'.join(name.split('.')[:2]) not in counted})
+
+
 # ---------------------------------------------------------------- what must hold
 
 class Verdict:
@@ -362,6 +375,9 @@ def report(results, found, rounds):
 
 
 def conclude(results, rounds):
+    lacking = missing(results, rounds)
+    if lacking:
+        raise Fail(f'{len(lacking)} measurements are missing or incomplete, the first one is {lacking[0]}')
     found = verdicts(results)
     text = report(results, found, rounds)
     save(results, found, text, rounds)
