@@ -10,7 +10,7 @@ static const char usage[] =
 	"  --bar N        which one (default: 2); its content is OVERWRITTEN\n"
 	"  --peer BDF     QEMU's edu, with all address bits, for ioas\n"
 	"  --rounds N     measurements of each (default: 9)\n"
-	"  --part BYTES   how much where all of it would take too long (default: 64 MiB)\n"
+	"  --part BYTES   how much where all of it would take too long (default: 16 MiB)\n"
 	"  --stock        the kernel is the stock one\n";
 
 int main(int argc, char **argv)
@@ -28,7 +28,7 @@ int main(int argc, char **argv)
 	struct options opt = {
 		.bar = 2,
 		.rounds = 9,
-		.part = SZ_64M,
+		.part = 8 * SZ_2M,
 	};
 	const char *what;
 	int c;

@@ -98,6 +98,7 @@ void trace_open(void)
 		fail(INSTANCE ": %s", strerror(errno));
 	write_file(INSTANCE "/tracing_on", "0");
 	write_file(INSTANCE "/buffer_size_kb", "8192");
+	write_file(INSTANCE "/trace_clock", "mono");
 }
 
 void trace_enable(const char *event)

@@ -21,7 +21,8 @@ ARCH, CONFIG, MACHINE = 'x86_64', 'base', 'bench'
 SAMPLE_FILES = ['report', 'pci', 'vfio', 'ioas', 'kvm', 'guest_x86', 'edu']
 BIG, MSIX, EDU = '0000:00:05.0', '0000:01:00.0', '0000:00:03.0'
 LIMIT = 900 * boot.SLOWDOWN
-ROUNDS = 9
+ROUNDS = 15
+PART = 16 << 20         # of a BAR, where all of it would take minutes
 OUT = paths.OUT / 'bench'
 
 
@@ -49,7 +50,7 @@ def program(arch_name=ARCH, headers=None):
 
 
 def job(stock, rounds):
-    bench = f'/bin/dmabuf-bench --rounds {rounds}' + (' --stock' if stock else '')
+    bench = f'/bin/dmabuf-bench --rounds {rounds} --part {PART}' + (' --stock' if stock else '')
     runs = [('type1', f'type1 --device {BIG}'),
             ('ioas', f'ioas --device {BIG} --peer {EDU}'),
             ('ioas-msix', f'ioas --device {MSIX} --bar 0 --peer {EDU}')]
@@ -153,7 +154,7 @@ KVM_ROWS = [
 ]
 KVM_CASES = [
     ('kvm-whole', 'KVM, 128 GiB BAR', False),
-    ('kvm-part', 'KVM, 64 MiB of it (every 4 KiB accessed)', True),
+    ('kvm-part', f'KVM, {PART >> 20} MiB of it (every 4 KiB accessed)', True),
     ('kvm-hole', 'KVM, 128 GiB BAR with a hole of 36 KiB (2 memslots)', False),
     ('kvm-msix', 'KVM, 1 MiB BAR with an MSI-X table in its middle (2 memslots)', True),
 ]
@@ -219,8 +220,8 @@ def type1_table(results):
     head = ['type1 container and mmap (today\'s other way); ms, median (least..most)', 'map', 'unmap', 'map calls',
             'page-table pages', 'map, stock kernel']
     rows = []
-    for label, name in (('1 GiB, aligned', 'type1-1g.type1'), ('64 MiB, aligned', 'type1-part.type1'),
-                        ('64 MiB, off by 4 KiB', 'type1-part.type1-bad')):
+    for label, name in (('1 GiB, aligned', 'type1-1g.type1'), (f'{PART >> 20} MiB, aligned', 'type1-part.type1'),
+                        (f'{PART >> 20} MiB, off by 4 KiB', 'type1-part.type1-bad')):
         rows.append([label, cell(shown(results, f'{name}.map')), cell(shown(results, f'{name}.unmap')),
                      number(results, f'{name}.iommu-map-calls'), number(results, f'{name}.page-table-pages'),
                      cell(shown(results, f'stock:{name}.map'))])
@@ -322,7 +323,7 @@ def plot(results, about):
     panels = [
         benchplot.bars(30, 150, 560, 300, 'KVM, a BAR of 128 GiB', [('nothing mapped', 'light'), ('mmap, aligned', 'grey'), ('dma-buf', 'blue')],
                        group(kvm, ['kvm-whole.none.{}', 'kvm-whole.vma.{}', 'kvm-whole.dmabuf.{}'])),
-        benchplot.bars(630, 150, 560, 300, 'KVM, 64 MiB of it, every 4 KiB accessed',
+        benchplot.bars(630, 150, 560, 300, f'KVM, {PART >> 20} MiB of it, every 4 KiB accessed',
                        [('mmap, aligned', 'grey'), ('mmap, off by 4 KiB', 'red'), ('dma-buf', 'blue')],
                        group(kvm, ['kvm-part.vma.{}', 'kvm-part.vma-bad.{}', 'kvm-part.dmabuf.{}'])),
         benchplot.bars(30, 560, 560, 250, 'IOAS, a BAR of 128 GiB', [('dma-buf', 'blue'), ('dma-buf, stock kernel (a boot of its own)', 'grey')],
