@@ -3,6 +3,8 @@
  * Who may attach to a buffer, and what dma_buf_export() takes
  */
 #include <kunit/device.h>
+#include <linux/file.h>
+#include <linux/path.h>
 
 #include "dma-buf-pfn.h"
 #include "st-dma-buf-pfn-mock.h"
@@ -333,6 +335,35 @@ static void test_export(struct kunit *test)
 	dma_buf_put(dmabuf);
 }
 
+/* Who keeps the path only, as O_PATH does, keeps the buffer, and not the file */
+static void test_path_outlives_file(struct kunit *test)
+{
+	DEFINE_DMA_BUF_EXPORT_INFO(exp_info);
+	struct mock_exporter *exp;
+	struct dma_buf *dmabuf;
+	struct path path;
+
+	exp = kunit_kzalloc(test, sizeof(*exp), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, exp);
+	init_completion(&exp->released);
+	exp_info.ops = &mock_dma_buf_ops;
+	exp_info.size = PAGE_SIZE;
+	exp_info.priv = exp;
+	dmabuf = dma_buf_export(&exp_info);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, dmabuf);
+
+	path = dmabuf->file->f_path;
+	path_get(&path);
+	dma_buf_put(dmabuf);
+	flush_delayed_fput();
+	KUNIT_EXPECT_FALSE(test, completion_done(&exp->released));
+	KUNIT_EXPECT_NULL(test, dmabuf->file);
+	KUNIT_EXPECT_NULL(test, get_file_active(&dmabuf->file));
+
+	path_put(&path);
+	KUNIT_EXPECT_TRUE(test, completion_done(&exp->released));
+}
+
 static struct kunit_case dma_buf_pfn_attach_cases[] = {
 	KUNIT_CASE(test_attach_models),
 	KUNIT_CASE(test_attach_kinds),
@@ -344,6 +375,7 @@ static struct kunit_case dma_buf_pfn_attach_cases[] = {
 	KUNIT_CASE(test_plain_exporter),
 	KUNIT_CASE(test_private),
 	KUNIT_CASE_PARAM(test_export, export_gen_params),
+	KUNIT_CASE(test_path_outlives_file),
 	{}
 };
 

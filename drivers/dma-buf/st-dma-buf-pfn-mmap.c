@@ -249,17 +249,19 @@ static void test_mmap_refused(struct kunit *test)
 	struct mock_exporter *exp;
 	unsigned long addr;
 	unsigned int i;
+	long ret;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		exp = mock_export(test, cases[i].model, cases[i].kinds, 2);
 		exp->mmap = dma_buf_pfn_mmap;
 		addr = mmap_pages(test, exp->dmabuf, 0, 2, PROT_READ,
 				  cases[i].flags);
-		KUNIT_EXPECT_EQ_MSG(test, cases[i].ret,
-				    IS_ERR_VALUE(addr) ? (long)addr : 0,
-				    "case %u", i);
-		if (!IS_ERR_VALUE(addr))
+		ret = 0;
+		if (IS_ERR_VALUE(addr))
+			ret = addr;
+		else
 			vm_munmap(addr, PAGES(2));
+		KUNIT_EXPECT_EQ_MSG(test, cases[i].ret, ret, "case %u", i);
 		KUNIT_EXPECT_EQ(test, 0, mmap_attachments(exp));
 	}
 
@@ -333,6 +335,25 @@ static void test_mmap_memory_type(struct kunit *test)
 	}
 }
 
+/* It fails after a range that the one of the next map would seem to go on with */
+static int mmap_map_fails_late(struct dma_buf_pfn_attachment *attach, u64 offset,
+			       u64 length)
+{
+	struct mock_exporter *exp = attach->dmabuf->priv;
+	struct dma_buf_pfn_range range = {
+		.offset = offset,
+		.paddr = exp->paddr[0] - PAGE_SIZE,
+		.length = PAGE_SIZE,
+		.kind = DMA_BUF_PFN_MMIO,
+	};
+
+	if (!exp->map_ret)
+		return mock_exporter_ops.map(attach, offset, length);
+
+	dma_buf_pfn_emit(attach, &range);
+	return exp->map_ret;
+}
+
 /* Errors of the exporter, and what becomes of them */
 static void test_mmap_errors(struct kunit *test)
 {
@@ -344,9 +365,19 @@ static void test_mmap_errors(struct kunit *test)
 		{ -EIO, -EFAULT },
 		{ -EHWPOISON, -EFAULT },
 	};
-	struct mock_exporter *exp = mmap_export(test, DMA_BUF_PFN_MMIO);
-	unsigned long addr = mmap_shared(test, exp->dmabuf, 0, NR_PAGES);
+	struct dma_buf_pfn_exporter_ops *ops;
+	struct mock_exporter *exp;
+	unsigned long addr;
 	unsigned int i;
+
+	ops = kunit_kzalloc(test, sizeof(*ops), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ops);
+	*ops = mock_exporter_ops;
+	ops->map = mmap_map_fails_late;
+	exp = mock_export_with(test, ops, DMA_BUF_PFN_REVOCABLE, DMA_BUF_PFN_MMIO,
+			       NR_PAGES, O_RDWR);
+	exp->mmap = dma_buf_pfn_mmap;
+	addr = mmap_shared(test, exp->dmabuf, 0, NR_PAGES);
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		exp->map_ret = cases[i].map_ret;

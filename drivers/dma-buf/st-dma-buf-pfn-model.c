@@ -297,9 +297,8 @@ static void step_map_broken(struct model *m, unsigned int b, unsigned int i)
 	m->exp[b]->script = script;
 	m->exp[b]->nr_script = NR_PAGES;
 	m->exp[b]->ignore_error = rnd(m, 2);
-	/* That it warns is checked elsewhere */
-	kunit_warning_suppress(m->test)
-		ret = mock_map_pages(imp, 0, NR_PAGES);
+	MOCK_EXPECT_WARNING(m->test, MOCK_WARN_RANGE,
+			    ret = mock_map_pages(imp, 0, NR_PAGES));
 	m->exp[b]->script = NULL;
 	m->exp[b]->ignore_error = false;
 	note(m, "broken map", b, i, victim, how, ret);

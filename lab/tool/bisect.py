@@ -54,11 +54,11 @@ def smoke(kernel, number):
     for (_, machine, _), group in jobs.boots(chosen).items():
         todo, have = [], []
         for job, tests in group:
-            there = [t for t in tests if users.in_tree(kernel.tree, t.program)]
+            there = [t for t in tests if t.in_tree(kernel.tree)]
             have += there
             if there:
                 todo.append(job.boot_job(there))
-        programs = users.tests(kernel, [t.program for t in have], f'bisect-{kernel.config}')
+        programs = users.tests(kernel, [t.program for t in have if t.program], f'bisect-{kernel.config}')
         outcome = boot.jobs(kernel, machine, f'bisect-{number:04}', todo, programs)
         if outcome.trouble:
             raise Fail(outcome.trouble)
@@ -66,6 +66,6 @@ def smoke(kernel, number):
             raise Fail(f'splat during {outcome.splats[0][0]}: {outcome.splats[0][1]}')
         for test in have:
             text, code, seconds = outcome.outputs[test.name]
-            for result in ktap.binary(test.name, text, code, seconds, test.limit):
+            for result in test.results(text, code, seconds):
                 if result.status == ktap.FAIL:
                     raise Fail(f'{result.name}: {result.why}')

@@ -5,6 +5,7 @@ in a patched file what counts is on the lines that the series adds. Each check
 first proves on a control with a known fault that it finds anything at all.
 """
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from fnmatch import fnmatch
 
 from tool import apt, build, compose, mails, packages, patches, paths, source
 from tool.ktap import FAIL, PASS, SKIP, Result
-from tool.run import Fail, environment, jobs, logged, output, say, step
+from tool.run import Fail, environment, jobs, logged, output, say, set_stamp, stamp, step
 from tool.source import git
 
 ARCH, CONFIG = 'x86_64', 'check'
@@ -48,6 +49,10 @@ class Series:
 
     def ours(self, path, line):
         return path in self.new or line in self.lines.get(path, ())
+
+    def share(self, path):
+        """How much of a file is ours, from 0 to 1."""
+        return 1 if path in self.new else len(self.lines[path]) / max(1, len((self.tree / path).read_text().splitlines()))
 
     def existing(self, *suffixes):
         return [p for p in self.touched if p.endswith(suffixes)]
@@ -294,11 +299,12 @@ def kernel_doc(series):
 
 # coccinelle
 
-COCCI_LIMIT = 120
+COCCI_LIMIT = 300
+COCCI_SHARE = 0.1         # of a file's lines: in x86.c spatch looks for a long time at what is not ours
 
 
 def coccinelle(series):
-    """Each semantic patch of scripts/coccinelle on the touched files, in report mode."""
+    """Each semantic patch of scripts/coccinelle on the files that are ours in good part, in report mode."""
     if not shutil.which('spatch'):
         raise Fail('spatch is not there, though coccinelle is installed')
     scripts = sorted(p for p in (series.tree / 'scripts/coccinelle').rglob('*.cocci') if 'virtual report' in p.read_text())
@@ -309,25 +315,65 @@ def coccinelle(series):
     found = spatch(series.tree, series.tree / 'scripts/coccinelle/free/ifnullfree.cocci', [str(control)])
     if 'control-cocci.c:' not in found[1]:
         raise Fail(f'spatch finds nothing in a file that is wrong on purpose: {found[1][-300:]}')
-    files = [p for p in series.existing('.c', '.h') if not p.startswith('Documentation/')]
-    ocaml = [p for p in scripts if re.search(r'^@(script|initialize|finalize) *:ocaml', p.read_text(), re.M) or ':ocaml' in p.read_text()]
+    files = [p for p in series.existing('.c', '.h') if not p.startswith('Documentation/') and series.share(p) >= COCCI_SHARE]
+    ocaml = [p for p in scripts if ':ocaml' in p.read_text()]
     scripts = [p for p in scripts if p not in ocaml]
+    known = Remembered('coccinelle', output('spatch', '--version'))
     complaints, dead = [], []
     with ThreadPoolExecutor(jobs()) as pool:
-        for script, (code, text) in zip(scripts, pool.map(lambda s: spatch(series.tree, s, files), scripts)):
+        for script, (why, said) in zip(scripts, pool.map(lambda s: semantic_patch(series.tree, s, files, known), scripts)):
             name = script.relative_to(series.tree / 'scripts/coccinelle')
-            if code:
-                dead.append(f'{name}: {text.strip().splitlines()[-1][:150] if text.strip() else f"exit {code}"}')
-            for line in text.splitlines():
-                match = re.match(r'(\S+?\.[ch]):(\d+)[-:](.*)', line)
-                if match:
-                    path = os.path.relpath(os.path.join(series.tree, match[1]), series.tree)
-                    if series.ours(path, int(match[2])):
-                        complaints.append(f'{path}:{match[2]}: {match[3].strip()} ({name})')
+            if why:
+                dead.append(f'{name}: {why}')
+            complaints += [f'{path}:{line}: {message} ({name})' for path, line, message in said if series.ours(path, line)]
+    known.keep()
     say(f'    {len(scripts) - len(dead)} of {len(scripts)} semantic patches ran on {len(files)} files')
     return [verdict('coccinelle', sorted(set(complaints))), verdict('coccinelle-ran', dead),
             *(Result(f'check/coccinelle/{p.name}', SKIP, 'is written in OCaml, and Debian\'s spatch has no compiler for it')
               for p in ocaml)]
+
+
+class Remembered:
+    """What was found in a file by a script, by the content of both, from run to run."""
+
+    def __init__(self, name, version):
+        self.name, self.version = name, version
+        self.old, self.new = json.loads(stamp(name) or '{}'), {}
+
+    def key(self, *contents):
+        return build.fingerprint(self.version, *contents)[:32]
+
+    def get(self, key):
+        if key in self.old:
+            self.new[key] = self.old[key]
+        return self.new.get(key)
+
+    def put(self, key, value):
+        self.new[key] = value
+
+    def keep(self):
+        set_stamp(self.name, json.dumps(self.new))
+
+
+def semantic_patch(tree, script, files, known):
+    """(why it did not run, or None; [(path, line, message)])"""
+    keys = {path: known.key(script.read_bytes(), (tree / path).read_bytes()) for path in files}
+    found = {path: known.get(key) for path, key in keys.items()}
+    missing = [path for path in files if found[path] is None]
+    if missing:
+        code, text = spatch(tree, script, missing)
+        if code:
+            return text.strip().splitlines()[-1][:150] if text.strip() else f'exit {code}', []
+        for path in missing:
+            found[path] = []
+        for line in text.splitlines():
+            match = re.match(r'(\S+?\.[ch]):(\d+)[-:](.*)', line)
+            path = match and os.path.relpath(os.path.join(tree, match[1]), tree)
+            if path in found:
+                found[path].append((int(match[2]), match[3].strip()))
+        for path in missing:
+            known.put(keys[path], found[path])
+    return None, [(path, line, message) for path in files for line, message in found[path]]
 
 
 def spatch(tree, script, files):

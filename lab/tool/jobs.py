@@ -14,6 +14,7 @@ What runs in machines: lab/tests/*.toml.
     tests = [
       "iommu/iommufd",          a program of selftests; the name of its results
       { run = "kvm/foo -x 3", limit = 300, as = "kvm/foo.long" },
+      { kunit = "foo_kunit" },  a module with KUnit tests, as kunit/foo_kunit
     ]
 
 Jobs of one configuration and machine share a boot, unless `boot` tells them
@@ -22,7 +23,7 @@ apart; boots run side by side.
 
 import tomllib
 
-from tool import boot, paths, users
+from tool import boot, ktap, paths, users
 from tool.run import Fail
 
 LIMIT = 120
@@ -32,18 +33,30 @@ class Test:
     def __init__(self, spec):
         if isinstance(spec, str):
             spec = {'run': spec}
-        unknown = spec.keys() - {'run', 'limit', 'as', 'env'}
-        if unknown:
-            raise Fail(f'lab/tests: unknown key {sorted(unknown)} in {spec}')
-        program, _, arguments = spec['run'].partition(' ')
-        self.program, self.arguments = program, arguments
-        self.name = spec.get('as', program)
+        unknown = spec.keys() - {'run', 'kunit', 'limit', 'as', 'env'}
+        if unknown or ('run' in spec) == ('kunit' in spec):
+            raise Fail(f'lab/tests: {spec} has to have `run` or `kunit`, and no {sorted(unknown)}')
+        self.kunit = 'kunit' in spec
+        if self.kunit:
+            self.program, self.arguments = None, spec['kunit']
+        else:
+            self.program, _, self.arguments = spec['run'].partition(' ')
+            users.unit_of(self.program)
+        self.name = spec.get('as', self.program or f'kunit/{self.arguments}')
         self.limit = spec.get('limit', LIMIT) * boot.SLOWDOWN
         self.env = spec.get('env', '')
-        users.unit_of(program)
 
     def command(self):
-        return f'{self.env} /tests/{self.program} {self.arguments}'.strip()
+        program = 'kunit-module' if self.kunit else f'/tests/{self.program}'
+        return f'{self.env} {program} {self.arguments}'.strip()
+
+    def in_tree(self, tree):
+        return self.kunit or users.in_tree(tree, self.program)
+
+    def results(self, text, code, seconds):
+        if self.kunit:
+            return ktap.kunit(text, self.name) or [ktap.Result(self.name, ktap.FAIL, f'exit {code}: {ktap.reason(text)}')]
+        return ktap.binary(self.name, text, code, seconds, self.limit)
 
 
 class Job:

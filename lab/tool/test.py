@@ -159,14 +159,14 @@ class Boot:
         self.results, self.todo, self.tests = [], [], []
         tree, _ = build.tree_of(stock)
         for job, tests in group:
-            there = [t for t in tests if users.in_tree(tree, t.program)]
+            there = [t for t in tests if t.in_tree(tree)]
             self.results += [Result(t.name, SKIP, 'the tree has no such program') for t in tests if t not in there]
             if there:
                 self.tests += there
                 self.todo.append(job.boot_job(there))
         if self.todo:
             self.kernel = build.kernel(ARCH, config_name, stock)
-            self.programs = users.tests(self.kernel, [t.program for t in self.tests])
+            self.programs = users.tests(self.kernel, [t.program for t in self.tests if t.program])
 
     def running(self):
         return boot.running(self.kernel, self.machine, self.name, self.todo, self.programs)
@@ -182,7 +182,7 @@ class Boot:
                 self.results.append(Result(test.name, FAIL, 'did not run to its end, because the machine did not'))
                 continue
             text, code, seconds = outcome.outputs[test.name]
-            self.results += ktap.binary(test.name, text, code, seconds, test.limit)
+            self.results += test.results(text, code, seconds)
             write(outcome.folder / 'output' / f'{test.name.replace("/", "-")}.log', text)
         self.results.append(self.console(outcome))
         times = sorted(((s, n) for n, (_, _, s) in outcome.outputs.items()), reverse=True)[:5]

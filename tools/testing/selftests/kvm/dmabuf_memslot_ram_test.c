@@ -120,20 +120,20 @@ static u64 *ram_ptr(struct ram *ram, u64 offset)
 extern const char ram_payload[], ram_payload_end[];
 
 asm(".pushsection .text\n"
-    "ram_payload:\n"
-    "	xor	%eax, %eax\n"
-    "1:	call	2f\n"
-    "	add	$8, %rdi\n"
-    "	dec	%rsi\n"
-    "	jnz	1b\n"
-    "	ret\n"
-    "2:	push	%rsi\n"
-    "	add	(%rdi), %rax\n"
-    "	incq	(%rdx)\n"
-    "	pop	%rsi\n"
-    "	ret\n"
-    "ram_payload_end:\n"
-    ".popsection\n");
+	"ram_payload:\n"
+	"	xor	%eax, %eax\n"
+	"1:	call	2f\n"
+	"	add	$8, %rdi\n"
+	"	dec	%rsi\n"
+	"	jnz	1b\n"
+	"	ret\n"
+	"2:	push	%rsi\n"
+	"	add	(%rdi), %rax\n"
+	"	incq	(%rdx)\n"
+	"	pop	%rsi\n"
+	"	ret\n"
+	"ram_payload_end:\n"
+	".popsection\n");
 
 /* Call the payload on a stack that is in the buffer, too. */
 static void ram_guest_code(u64 base)

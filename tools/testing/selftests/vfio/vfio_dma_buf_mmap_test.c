@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include <linux/kvm.h>
 #include <linux/pci_regs.h>
 #include <linux/sizes.h>
 #include <linux/types.h>
@@ -534,6 +535,56 @@ TEST_F(vfio_dma_buf_mmap, kernel_accesses)
 	ASSERT_EQ(EFAULT, errno);
 	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
 	ASSERT_EQ(4, write(fds[1], addr, 4));
+}
+
+/* The guest's page tables follow those of userspace, as for an mmap of the BAR */
+TEST_F(vfio_dma_buf_mmap, kvm)
+{
+	u64 size = min_t(u64, self->size, SZ_2M);
+	struct kvm_userspace_memory_region region = {
+		.guest_phys_addr = SZ_256M,
+		.memory_size = size,
+	};
+	struct kvm_pre_fault_memory range;
+	int kvm, vm, vcpu, i;
+	u8 *addr;
+
+	addr = map(self->fd, 0, size);
+	ASSERT_NE(MAP_FAILED, addr);
+	region.userspace_addr = (u64)addr;
+
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm < 0)
+		SKIP(return, "No KVM");
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	ASSERT_LE(0, vm);
+	if (ioctl(vm, KVM_CHECK_EXTENSION, KVM_CAP_PRE_FAULT_MEMORY) <= 0)
+		SKIP(return, "No KVM_PRE_FAULT_MEMORY");
+	ASSERT_EQ(0, ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region));
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	ASSERT_LE(0, vcpu);
+
+#define PRE_FAULT() ({							\
+	range = (struct kvm_pre_fault_memory){				\
+		.gpa = region.guest_phys_addr,				\
+		.size = size,						\
+	};								\
+	ioctl(vcpu, KVM_PRE_FAULT_MEMORY, &range);			\
+})
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, PRE_FAULT());
+		vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+		ASSERT_EQ(-1, PRE_FAULT());
+		ASSERT_EQ(EFAULT, errno);
+		vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	}
+	ASSERT_EQ(0, PRE_FAULT());
+	ASSERT_EQ(0, munmap(addr, size));
+	ASSERT_EQ(-1, PRE_FAULT());
+
+	close(vcpu);
+	close(vm);
+	close(kvm);
 }
 
 /*

@@ -148,6 +148,40 @@ TEST_F(vfio_dma_buf, export_without_decode)
 	ASSERT_EQ(0, close(fd));
 }
 
+/*
+ * The buffer lives on without its file. What looks at the file is not told of it,
+ * only KASAN might tell: it takes some time until a freed one is known to be.
+ */
+TEST_F(vfio_dma_buf, file_closed_path_open)
+{
+	char path[32];
+	int fds[64];
+	int i, fd;
+
+	for (i = 0; i < ARRAY_SIZE(fds); i++) {
+		fd = vfio_pci_dma_buf_export(self->device, self->bar, 0,
+					     page_size);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		fds[i] = open(path, O_PATH | O_CLOEXEC);
+		ASSERT_LE(0, fds[i]);
+		ASSERT_EQ(0, close(fd));
+	}
+
+	for (i = 0; i < 10; i++) {
+		usleep(20000);
+		vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+		vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	}
+
+	/* The device is gone, and another user is there, before the buffers */
+	vfio_pci_device_cleanup(self->device);
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+	for (i = 0; i < ARRAY_SIZE(fds); i++)
+		ASSERT_EQ(0, close(fds[i]));
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+}
+
 #define EXPECT_EXPORT_ERRNO(_errno, _index, ...) do {			\
 	struct vfio_region_dma_range __ranges[] = { __VA_ARGS__ };	\
 									\
