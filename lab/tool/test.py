@@ -255,9 +255,14 @@ def compare(results, chosen, stock):
             judged.append(Result(result.name, SKIP, f'fails on the stock kernel too: {result.why}'))
         else:
             judged.append(result)
+    missing = {}
     for name, status in stock.items():
-        if status == PASS and name not in have and program_of(name, programs):
-            judged.append(Result(name, FAIL, 'passes on the stock kernel, and was not reported here'))
+        program = program_of(name, programs)
+        if status == PASS and name not in have and program:
+            missing.setdefault(program, []).append(name)
+    for program, names in missing.items():
+        judged.append(Result(f'{program}/missing', FAIL, f'{len(names)} of its tests pass on the stock kernel and were not '
+                             f'reported here: {", ".join(n[len(program) + 1:] or n for n in names[:3])}{", ..." if names[3:] else ""}'))
     return judged
 
 
