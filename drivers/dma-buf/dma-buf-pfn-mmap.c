@@ -13,8 +13,13 @@
  * &dma_buf.file->f_mapping, which belongs to this one buffer.
  *
  * A fault must not sleep on the reservation lock, nor wait for the exporter, with
- * the lock of the address space held, as long as it can ask to be tried again:
- * the exporter may be in the middle of a reset of its device.
+ * the lock of the address space held, as long as it can ask to be tried again. An
+ * exporter that takes its buffer away may hold the reservation lock for as long as
+ * it waits for the fences of importers with a device, as vfio-pci does, and what
+ * revokes a buffer for its own duration, such as a reset, takes its time as well.
+ *
+ * mmap(), munmap() and the exit of a process do sleep on the reservation lock, with
+ * mmap_lock held for write: there is no other way to attach and to detach.
  */
 #include <linux/dma-buf-mapping.h>
 #include <linux/dma-resv.h>
@@ -65,17 +70,30 @@ static int dma_buf_pfn_mmap_record(struct dma_buf_pfn_attachment *attach,
 	return 0;
 }
 
+/*
+ * Page table entries are removed by their place in the file, whichever mmap they
+ * belong to. So the first one that is mapped does it for all, once, and leaves
+ * nothing to do for the others.
+ */
 static void dma_buf_pfn_mmap_invalidate(struct dma_buf_pfn_attachment *attach)
 {
-	struct dma_buf_pfn_mmap *map = attach->importer_priv;
+	struct dma_buf *dmabuf = attach->dmabuf;
+	struct dma_buf_pfn_attachment *each;
 
 	if (!attach->mapped)
 		return;
 
-	map->nr = 0;
-	unmap_mapping_range(attach->dmabuf->file->f_mapping, map->offset,
-			    map->length, 1);
-	dma_buf_pfn_unmap(attach);
+	unmap_mapping_range(dmabuf->file->f_mapping, 0, 0, 1);
+
+	list_for_each_entry(each, &dmabuf->pfn_attachments, node) {
+		struct dma_buf_pfn_mmap *map = each->importer_priv;
+
+		if (each->ops != attach->ops || !each->mapped)
+			continue;
+
+		map->nr = 0;
+		dma_buf_pfn_unmap(each);
+	}
 }
 
 static const struct dma_buf_pfn_importer_ops dma_buf_pfn_mmap_importer_ops = {
@@ -173,7 +191,12 @@ static vm_fault_t dma_buf_pfn_mmap_insert(struct vm_fault *vmf,
 /*
  * Let whoever holds the reservation lock, or has revoked the buffer for a moment,
  * finish. The lock that keeps the VMA is dropped meanwhile, so nothing of @vmf may
- * be used afterwards. The fault starts again, and then does not come here.
+ * be used afterwards. The fault starts again, and comes here at most once more: if
+ * this was with the lock of the VMA, the next time is with mmap_lock.
+ *
+ * A signal that is not fatal must not end the wait: an access by the kernel on
+ * behalf of the user would fail, as only one by the user itself is made again
+ * after the signal. The reservation lock is not held for longer than fences need.
  */
 static vm_fault_t dma_buf_pfn_mmap_retry(struct vm_fault *vmf)
 {
@@ -187,11 +210,10 @@ static vm_fault_t dma_buf_pfn_mmap_retry(struct vm_fault *vmf)
 	kref_get(&map->kref);
 	release_fault_lock(vmf);
 
-	if (!dma_resv_lock_interruptible(dmabuf->resv, NULL)) {
-		dma_resv_unlock(dmabuf->resv);
-		/* A signal is seen by who tries the fault again */
-		dma_buf_pfn_wait(map->attach);
-	}
+	dma_resv_lock(dmabuf->resv, NULL);
+	dma_resv_unlock(dmabuf->resv);
+	/* A fatal signal is seen by who tries the fault again */
+	dma_buf_pfn_wait(map->attach, true);
 
 	kref_put(&map->kref, dma_buf_pfn_mmap_release);
 	dma_buf_put(dmabuf);
@@ -210,9 +232,7 @@ static vm_fault_t dma_buf_pfn_mmap_huge_fault(struct vm_fault *vmf,
 	if (!dma_resv_trylock(resv)) {
 		if (fault_flag_allow_retry_first(vmf->flags))
 			return dma_buf_pfn_mmap_retry(vmf);
-		/* With a signal pending, it comes back here after that */
-		if (dma_resv_lock_interruptible(resv, NULL))
-			return VM_FAULT_NOPAGE;
+		dma_resv_lock(resv, NULL);
 	}
 
 	if (!attach->mapped) {

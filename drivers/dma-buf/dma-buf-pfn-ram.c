@@ -88,6 +88,8 @@ int dma_buf_pfn_emit_pages(struct dma_buf_pfn_attachment *attach,
 	dma_resv_assert_held(attach->dmabuf->resv);
 
 	for (i = offset >> PAGE_SHIFT; i < end; i++) {
+		if (!(i % SZ_64K))
+			cond_resched();
 		ret = dma_buf_pfn_ram_add(&ram, pages[i]);
 		if (ret)
 			return ret;
@@ -132,6 +134,7 @@ int dma_buf_pfn_emit_sgt(struct dma_buf_pfn_attachment *attach,
 			continue;
 		}
 
+		cond_resched();
 		for (pos = offset; pos < sg->length && length; pos += PAGE_SIZE) {
 			ret = dma_buf_pfn_ram_add(&ram, sg_page(sg) +
 						  (pos >> PAGE_SHIFT));

@@ -37,7 +37,7 @@ static int dma_buf_pfn_sgt_record(struct dma_buf_pfn_attachment *attach,
 		size_t max = max(2 * sgt->max, 8);
 
 		phys = kvrealloc(sgt->phys, array_size(max, sizeof(*phys)),
-				 GFP_KERNEL);
+				 GFP_KERNEL | __GFP_NOWARN);
 		if (!phys)
 			return -ENOMEM;
 		sgt->phys = phys;

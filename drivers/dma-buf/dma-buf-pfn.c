@@ -58,9 +58,8 @@
 #include <trace/events/dma_buf_pfn.h>
 
 /*
- * The software TSM (TSM_SIM) judges its callers by what is mapped when a device
- * interface is bound. A map that fails late has emitted ranges: only the map
- * event tells that they are not in use.
+ * The KUnit tests look at what the events say. A map that fails late has emitted
+ * ranges: only the map event tells that they are not in use.
  */
 EXPORT_TRACEPOINT_SYMBOL_GPL(dma_buf_pfn_range);
 EXPORT_TRACEPOINT_SYMBOL_GPL(dma_buf_pfn_map);
@@ -396,6 +395,8 @@ EXPORT_SYMBOL_FOR_MODULES(dma_buf_pfn_unmap, "iommufd,kvm,dmabuf_kunit");
 /**
  * dma_buf_pfn_wait - wait for what has revoked the buffer
  * @attach: the attachment
+ * @killable: only a fatal signal ends the wait, for a caller whose access would
+ *            fail for good because of a signal
  *
  * For importers that can wait, as a page fault can: after a dma_buf_pfn_map()
  * that failed with -ENODEV it lets an operation of the exporter that is under
@@ -407,13 +408,13 @@ EXPORT_SYMBOL_FOR_MODULES(dma_buf_pfn_unmap, "iommufd,kvm,dmabuf_kunit");
  *
  * Return: 0, or -EINTR for a signal.
  */
-int dma_buf_pfn_wait(struct dma_buf_pfn_attachment *attach)
+int dma_buf_pfn_wait(struct dma_buf_pfn_attachment *attach, bool killable)
 {
 	const struct dma_buf_pfn_exporter_ops *ops = attach->dmabuf->pfn.ops;
 
 	might_lock(&attach->dmabuf->resv->lock.base);
 
-	return ops->wait ? ops->wait(attach) : 0;
+	return ops->wait ? ops->wait(attach, killable) : 0;
 }
 EXPORT_SYMBOL_FOR_MODULES(dma_buf_pfn_wait, "iommufd,kvm,dmabuf_kunit");
 

@@ -197,7 +197,7 @@ static void test_plain_exporter(struct kunit *test)
 			       O_RDWR);
 	imp = mock_attached(test, exp);
 	KUNIT_EXPECT_NULL(test, imp->attach->exporter_priv);
-	KUNIT_EXPECT_EQ(test, 0, dma_buf_pfn_wait(imp->attach));
+	KUNIT_EXPECT_EQ(test, 0, dma_buf_pfn_wait(imp->attach, false));
 	KUNIT_EXPECT_EQ(test, 0, mock_map_pages(imp, 0, 2));
 	mock_unmap(imp);
 	mock_detach(imp);

@@ -9,8 +9,10 @@
 #include <linux/dma-buf-mapping.h>
 #include <linux/dma-resv.h>
 #include <linux/huge_mm.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/mmu_notifier.h>
 #include <linux/pgtable.h>
 
 #include "st-dma-buf-pfn-mock.h"
@@ -179,6 +181,77 @@ static void test_mmap_revoke(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, vm_munmap(addr, PAGES(NR_PAGES)));
 	KUNIT_EXPECT_EQ(test, 0, vm_munmap(part, PAGES(4)));
 }
+
+#ifdef CONFIG_MMU_NOTIFIER
+
+#define NR_MMAPS	64
+
+struct zap_counter {
+	struct mmu_notifier notifier;
+	unsigned int zaps;
+};
+
+static int zap_counter_start(struct mmu_notifier *notifier,
+			     const struct mmu_notifier_range *range)
+{
+	container_of(notifier, struct zap_counter, notifier)->zaps++;
+	return 0;
+}
+
+static const struct mmu_notifier_ops zap_counter_ops = {
+	.invalidate_range_start = zap_counter_start,
+};
+
+/* Each mapping is zapped once, and not once for each of them */
+static void test_mmap_revoke_many(struct kunit *test)
+{
+	static const unsigned int touched[] = { NR_MMAPS, NR_MMAPS / 2, 1, 0 };
+	struct mock_exporter *exp = mmap_export(test, DMA_BUF_PFN_MMIO);
+	unsigned long addr[NR_MMAPS];
+	struct zap_counter *counter;
+	unsigned int i, j, unmaps;
+
+	counter = kunit_kzalloc(test, sizeof(*counter), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, counter);
+	counter->notifier.ops = &zap_counter_ops;
+
+	for (i = 0; i < NR_MMAPS; i++)
+		addr[i] = mmap_shared(test, exp->dmabuf, 0, NR_PAGES);
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&counter->notifier,
+						       current->mm));
+
+	for (i = 0; i < ARRAY_SIZE(touched); i++) {
+		/* Not always the first ones that were attached */
+		for (j = 0; j < touched[i]; j++)
+			KUNIT_EXPECT_EQ(test, 0,
+					mmap_touch(addr[NR_MMAPS - 1 - j], 0));
+		KUNIT_EXPECT_EQ(test, touched[i], exp->maps);
+
+		unmaps = exp->unmap_calls;
+		counter->zaps = 0;
+		mock_revoke(exp);
+		KUNIT_EXPECT_EQ(test, touched[i] ? NR_MMAPS : 0, counter->zaps);
+		KUNIT_EXPECT_EQ(test, touched[i], exp->unmap_calls - unmaps);
+		KUNIT_EXPECT_EQ(test, 0, exp->maps);
+		for (j = 0; j < NR_MMAPS; j++)
+			mmap_expect_gone(test, addr[j], NR_PAGES);
+		mock_restore(exp);
+	}
+
+	mmu_notifier_unregister(&counter->notifier, current->mm);
+	for (i = 0; i < NR_MMAPS; i++)
+		KUNIT_EXPECT_EQ(test, 0, vm_munmap(addr[i], PAGES(NR_PAGES)));
+	KUNIT_EXPECT_EQ(test, 0, mmap_attachments(exp));
+}
+
+#else
+
+static void test_mmap_revoke_many(struct kunit *test)
+{
+	kunit_skip(test, "needs MMU_NOTIFIER");
+}
+
+#endif
 
 /* It can be mapped while it is revoked, and unmapped as well */
 static void test_mmap_revoked(struct kunit *test)
@@ -412,6 +485,46 @@ static vm_fault_t mmap_fault(unsigned long addr, unsigned int flags, bool *held)
 	return fault;
 }
 
+/* Somebody else who has the reservation lock */
+struct holder {
+	struct dma_buf *dmabuf;
+	struct completion held, drop;
+};
+
+static int holder_fn(void *data)
+{
+	struct holder *holder = data;
+
+	dma_resv_lock(holder->dmabuf->resv, NULL);
+	complete(&holder->held);
+	wait_for_completion(&holder->drop);
+	dma_resv_unlock(holder->dmabuf->resv);
+	return 0;
+}
+
+static vm_fault_t mmap_fault_locked(struct kunit *test, struct dma_buf *dmabuf,
+				    unsigned long addr, unsigned int flags,
+				    bool *held)
+{
+	struct holder holder = { .dmabuf = dmabuf };
+	struct task_struct *task;
+	vm_fault_t fault;
+
+	init_completion(&holder.held);
+	init_completion(&holder.drop);
+	task = kthread_create(holder_fn, &holder, "dma_buf_pfn_holder");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	get_task_struct(task);
+	wake_up_process(task);
+	wait_for_completion(&holder.held);
+
+	fault = mmap_fault(addr, flags, held);
+
+	complete(&holder.drop);
+	kthread_stop_put(task);
+	return fault;
+}
+
 static void test_mmap_retry(struct kunit *test)
 {
 	static const struct {
@@ -447,16 +560,17 @@ static void test_mmap_retry(struct kunit *test)
 				    "case %u", i);
 		mock_restore(exp);
 
-		/* Those that wait for the lock would wait for this thread */
+		/* Those that wait for the lock would wait for ever */
 		if (!cases[i].locked || !cases[i].held)
 			continue;
-		dma_resv_lock(exp->dmabuf->resv, NULL);
-		fault = mmap_fault(addr, cases[i].flags, &held);
-		dma_resv_unlock(exp->dmabuf->resv);
+		fault = mmap_fault_locked(test, exp->dmabuf, addr,
+					  cases[i].flags, &held);
 		KUNIT_EXPECT_EQ_MSG(test, cases[i].locked, fault, "case %u", i);
 		KUNIT_EXPECT_EQ_MSG(test, cases[i].held, held, "case %u", i);
 		mmap_expect_gone(test, addr, NR_PAGES);
 	}
+	/* Not for as long as any signal lets it */
+	KUNIT_EXPECT_TRUE(test, exp->wait_killable);
 	KUNIT_EXPECT_EQ(test, 0, vm_munmap(addr, PAGES(NR_PAGES)));
 }
 
@@ -632,6 +746,7 @@ static void test_mmap_sizes(struct kunit *test)
 static struct kunit_case dma_buf_pfn_mmap_cases[] = {
 	KUNIT_CASE(test_mmap),
 	KUNIT_CASE(test_mmap_revoke),
+	KUNIT_CASE(test_mmap_revoke_many),
 	KUNIT_CASE(test_mmap_revoked),
 	KUNIT_CASE(test_mmap_split),
 	KUNIT_CASE(test_mmap_refused),

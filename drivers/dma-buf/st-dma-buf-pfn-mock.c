@@ -158,11 +158,13 @@ static void mock_exporter_unmap(struct dma_buf_pfn_attachment *attach)
 	exp->maps--;
 }
 
-static int mock_exporter_wait(struct dma_buf_pfn_attachment *attach)
+static int mock_exporter_wait(struct dma_buf_pfn_attachment *attach,
+			      bool killable)
 {
 	struct mock_exporter *exp = attach->dmabuf->priv;
 
 	atomic_inc(&exp->wait_calls);
+	exp->wait_killable = killable;
 	return exp->wait_ret;
 }
 

@@ -70,6 +70,7 @@ struct mock_exporter {
 	unsigned int unmap_calls;
 	atomic_t detach_calls;
 	atomic_t wait_calls;
+	bool wait_killable;
 	/* What dma_buf_pfn_emit() has returned in the last map */
 	int emit_ret[8];
 	unsigned int nr_emit;

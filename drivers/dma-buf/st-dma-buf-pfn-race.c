@@ -99,7 +99,7 @@ static int race_fault(struct racer *racer, struct dma_buf_pfn_attachment *attach
 	if (!translation) {
 		ret = race_resolve(racer, attach);
 		if (ret == -ENODEV)
-			ret = dma_buf_pfn_wait(attach);
+			ret = dma_buf_pfn_wait(attach, false);
 		return ret;
 	}
 

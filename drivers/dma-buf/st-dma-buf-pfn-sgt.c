@@ -94,6 +94,8 @@ struct fake_pci {
 	struct pci_dev pdev;
 	struct pci_bus bus;
 	struct pci_host_bridge bridge;
+	/* Where some architectures keep the domain of a bus, which is 0 */
+	u64 sysdata[16];
 	struct completion released;
 };
 
@@ -125,6 +127,7 @@ static void test_sgt(struct kunit *test)
 	dev_set_name(dev, "dma_buf_pfn");
 	INIT_LIST_HEAD(&fake->bridge.windows);
 	fake->bus.bridge = &fake->bridge.dev;
+	fake->bus.sysdata = fake->sysdata;
 	fake->pdev.bus = &fake->bus;
 	fake->pdev.resource[0] = DEFINE_RES_MEM(SZ_1G, SZ_64M);
 	if (pcim_p2pdma_init(&fake->pdev)) {

@@ -17,9 +17,11 @@ static void test_wait(struct kunit *test)
 
 	exp = mock_export(test, DMA_BUF_PFN_REVOCABLE, DMA_BUF_PFN_MMIO, 1);
 	imp = mock_attached(test, exp);
-	KUNIT_EXPECT_EQ(test, 0, dma_buf_pfn_wait(imp->attach));
+	KUNIT_EXPECT_EQ(test, 0, dma_buf_pfn_wait(imp->attach, true));
+	KUNIT_EXPECT_TRUE(test, exp->wait_killable);
 	exp->wait_ret = -EINTR;
-	KUNIT_EXPECT_EQ(test, -EINTR, dma_buf_pfn_wait(imp->attach));
+	KUNIT_EXPECT_EQ(test, -EINTR, dma_buf_pfn_wait(imp->attach, false));
+	KUNIT_EXPECT_FALSE(test, exp->wait_killable);
 	KUNIT_EXPECT_EQ(test, 2, atomic_read(&exp->wait_calls));
 	mock_detach(imp);
 }

@@ -184,14 +184,15 @@ struct dma_buf_pfn_exporter_ops {
 	/**
 	 * @wait:
 	 *
-	 * Waits interruptibly until an operation that has revoked the buffer
-	 * for its own duration, such as a reset, is over. It does not wait for
-	 * the buffer to become usable. Called without the reservation lock;
-	 * must not take mmap_lock. Optional.
+	 * Waits until an operation that has revoked the buffer for its own
+	 * duration, such as a reset, is over. It does not wait for the buffer
+	 * to become usable. Every signal ends the wait, or only a fatal one if
+	 * @killable. Called without the reservation lock; must not take
+	 * mmap_lock. Optional.
 	 *
 	 * Return: 0, or -EINTR.
 	 */
-	int (*wait)(struct dma_buf_pfn_attachment *attach);
+	int (*wait)(struct dma_buf_pfn_attachment *attach, bool killable);
 };
 
 /**
@@ -251,7 +252,7 @@ void dma_buf_pfn_detach(struct dma_buf_pfn_attachment *attach);
 int dma_buf_pfn_map(struct dma_buf_pfn_attachment *attach, u64 offset,
 		    u64 length);
 void dma_buf_pfn_unmap(struct dma_buf_pfn_attachment *attach);
-int dma_buf_pfn_wait(struct dma_buf_pfn_attachment *attach);
+int dma_buf_pfn_wait(struct dma_buf_pfn_attachment *attach, bool killable);
 
 /* For exporters */
 int dma_buf_pfn_emit(struct dma_buf_pfn_attachment *attach,

@@ -336,7 +336,7 @@ int kvm_dmabuf_get_pfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
 	 * that finish instead of making userspace retry, but wait only once, as
 	 * the buffer may also be gone until userspace does something about it.
 	 */
-	ret = dma_buf_pfn_wait(binding->attach);
+	ret = dma_buf_pfn_wait(binding->attach, false);
 	if (ret)
 		return ret;
 

@@ -41,7 +41,7 @@ int iopt_dmabuf_record(struct dma_buf_pfn_attachment *attach,
 
 		ranges = kvrealloc(dmabuf->ranges,
 				   array_size(max_ranges, sizeof(*ranges)),
-				   GFP_KERNEL_ACCOUNT);
+				   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		if (!ranges)
 			return -ENOMEM;
 		dmabuf->ranges = ranges;

@@ -544,45 +544,4 @@ TEST_F(heap, access)
 	}
 }
 
-TEST_F(heap, hwpoison)
-{
-	/* Not a part of a larger piece: such a page stays bad for good */
-	size_t bad = HEAP_SIZE - 2 * PAGE_SIZE;
-	unsigned int i;
-	__u64 iova = 0, pfn;
-	char *mem;
-	int dfd;
-
-	if (access(HWPOISON "/corrupt-pfn", W_OK))
-		SKIP(return, "No hwpoison-inject");
-
-	for (i = 0; i != self->nr; i++) {
-		TH_LOG("heap %s", self->names[i]);
-		dfd = heap_alloc(self->names[i], HEAP_SIZE, O_RDWR);
-		ASSERT_LE(0, dfd);
-		mem = mmap(NULL, HEAP_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-			   dfd, 0);
-		ASSERT_NE(MAP_FAILED, mem);
-		mem[bad] = 1;
-		ASSERT_EQ(0, pfn_of(mem + bad, &pfn));
-		ASSERT_EQ(0, munmap(mem, HEAP_SIZE));
-
-		hwpoison("corrupt-pfn", pfn);
-		ASSERT_EQ(1, page_flag(pfn, KPF_HWPOISON));
-		test_err_ioctl_ioas_map_file(EHWPOISON, dfd, 0, HEAP_SIZE,
-					     &iova);
-		test_err_ioctl_ioas_map_file(EHWPOISON, dfd, bad, PAGE_SIZE,
-					     &iova);
-		test_ioctl_ioas_map_file(dfd, 0, bad, &iova);
-		test_ioctl_ioas_unmap(iova, bad);
-		test_ioctl_ioas_map_file(dfd, bad + PAGE_SIZE,
-					 HEAP_SIZE - bad - PAGE_SIZE, &iova);
-
-		EXPECT_EQ(0, hwpoison("unpoison-pfn", pfn));
-		test_ioctl_ioas_map_file(dfd, 0, HEAP_SIZE, &iova);
-		test_ioctl_ioas_unmap(iova, HEAP_SIZE);
-		ASSERT_EQ(0, close(dfd));
-	}
-}
-
 TEST_HARNESS_MAIN

@@ -613,6 +613,39 @@ TEST_F(dmabuf_memslot, mmu_notifier)
 	EXPECT_EQ(vm_get_mapped(self->vm), before);
 }
 
+/*
+ * A memslot of the usual sort over an mmap() of the buffer: an access of a revoked
+ * buffer fails, i.e. KVM doesn't fault in the mapping over and over again.
+ */
+TEST_F(dmabuf_memslot, mmap_by_vmm)
+{
+	void *vmm;
+	int r;
+
+	self->fd = bar_export(&self->bar, 0, SZ_2M);
+	vmm = mmap(NULL, SZ_2M, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+	if (vmm == MAP_FAILED)
+		SKIP(return, "the buffer can't be mapped");
+
+	vm_set_user_memory_region(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, SZ_2M, vmm);
+	bar_write(&self->bar, 0, 0x11);
+	EXPECT_EQ(guest_read(self->vcpu, DMABUF_GPA), 0x11);
+
+	bar_set_decode(&self->bar, false);
+	guest_start(self->vcpu, GUEST_READ, DMABUF_GPA, 0);
+	r = _vcpu_run(self->vcpu);
+	EXPECT_EQ(r, -1);
+	EXPECT_EQ(errno, EFAULT);
+	if (vcpu_can_prefault())
+		EXPECT_EQ(__vcpu_prefault(self->vcpu, DMABUF_GPA, PAGE_SIZE), EFAULT);
+
+	bar_set_decode(&self->bar, true);
+	EXPECT_EQ(guest_done(self->vcpu), 0x11);
+
+	vm_set_user_memory_region(self->vm, DMABUF_SLOT, 0, 0, 0, NULL);
+	EXPECT_EQ(munmap(vmm, SZ_2M), 0);
+}
+
 /* Counts the events that the kernel traces for this process. */
 #define TRACE_DIR "/sys/kernel/tracing/instances/dmabuf_memslot_test"
 

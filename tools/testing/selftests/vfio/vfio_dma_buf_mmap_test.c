@@ -18,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -303,6 +304,86 @@ TEST_F(vfio_dma_buf_mmap, reset)
 	ASSERT_EQ(0, reader.signal);
 }
 
+struct writer {
+	u8 *addr;
+	int fds[2];
+	bool stop;
+	unsigned long writes;
+	int error;
+};
+
+static volatile unsigned long alarms;
+
+static void alarm_handler(int signal)
+{
+	alarms++;
+}
+
+/* The kernel reads the mapping, and only this thread gets the signals */
+static void *write_all_the_time(void *arg)
+{
+	struct writer *writer = arg;
+	sigset_t set;
+	u32 value;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+
+	while (!READ_ONCE(writer->stop) && !writer->error) {
+		if (write(writer->fds[1], writer->addr, sizeof(value)) < 0)
+			WRITE_ONCE(writer->error, errno);
+		else if (read(writer->fds[0], &value, sizeof(value)) < 0)
+			WRITE_ONCE(writer->error, errno);
+		WRITE_ONCE(writer->writes, writer->writes + 1);
+	}
+
+	return NULL;
+}
+
+/* A signal does not make an access of the kernel fail that has to wait */
+TEST_F(vfio_dma_buf_mmap, reset_with_signals)
+{
+	const struct itimerval timer = {
+		.it_interval.tv_usec = 5000,
+		.it_value.tv_usec = 5000,
+	};
+	const struct itimerval off = {};
+	struct sigaction action = { .sa_handler = alarm_handler };
+	struct writer writer = { .addr = map(self->fd, 0, page_size) };
+	unsigned long writes, before;
+	pthread_t thread;
+	sigset_t set;
+	int i;
+
+	ASSERT_NE(MAP_FAILED, writer.addr);
+	if (!(self->device->info.flags & VFIO_DEVICE_FLAGS_RESET))
+		SKIP(return, "%s cannot be reset", device_bdf);
+
+	ASSERT_EQ(0, pipe(writer.fds));
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &set, NULL));
+	/* So that only waiting in the fault can be interrupted */
+	action.sa_flags = SA_RESTART;
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_all_the_time, &writer));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+
+	for (i = 0; i < 5; i++) {
+		before = alarms;
+		vfio_pci_device_reset(self->device);
+		writes = READ_ONCE(writer.writes);
+		while ((READ_ONCE(writer.writes) < writes + 10 ||
+			alarms == before) && !READ_ONCE(writer.error))
+			usleep(1000);
+	}
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &off, NULL));
+	WRITE_ONCE(writer.stop, true);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, writer.error);
+}
+
 TEST_F(vfio_dma_buf_mmap, fd_closed_first)
 {
 	u8 *addr = map(self->fd, 0, self->size);
@@ -585,6 +666,41 @@ TEST_F(vfio_dma_buf_mmap, kvm)
 	close(vcpu);
 	close(vm);
 	close(kvm);
+}
+
+/* VFIO_IOMMU_MAP_DMA of a revoked buffer's mapping fails, rather than to hang */
+TEST_F(vfio_dma_buf_mmap, type1)
+{
+	struct iova_allocator *iova_allocator;
+	struct dma_region region = { .size = page_size };
+
+	if (access("/dev/vfio/vfio", R_OK | W_OK))
+		SKIP(return, "No container (CONFIG_VFIO_CONTAINER)");
+
+	ASSERT_EQ(0, close(self->fd));
+	self->fd = -1;
+	vfio_pci_device_cleanup(self->device);
+	iommu_cleanup(self->iommu);
+	self->iommu = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	self->fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+
+	region.vaddr = map(self->fd, 0, page_size);
+	ASSERT_NE(MAP_FAILED, region.vaddr);
+	iova_allocator = iova_allocator_init(self->iommu);
+	region.iova = iova_allocator_alloc(iova_allocator, page_size);
+
+	iommu_map(self->iommu, &region);
+	iommu_unmap(self->iommu, &region);
+	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_EQ(-EFAULT, __iommu_map(self->iommu, &region));
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	iommu_map(self->iommu, &region);
+	iommu_unmap(self->iommu, &region);
+
+	iova_allocator_cleanup(iova_allocator);
+	ASSERT_EQ(0, munmap(region.vaddr, page_size));
 }
 
 /*

@@ -282,8 +282,16 @@ TEST_F_TIMEOUT(vfio_dma_buf_remap, hot_reset, 120)
 	};
 
 	ASSERT_REACHABLE(0x1000);
-	if (ioctl(device->fd, VFIO_DEVICE_PCI_HOT_RESET, &args))
-		SKIP(return, "%s has no hot reset", device_bdf);
+
+	/*
+	 * A reset that fails is over, too. Root ports of QEMU are reset, but then
+	 * the kernel waits for a link that they do not report, for an -ENOTTY.
+	 */
+	if (ioctl(device->fd, VFIO_DEVICE_PCI_HOT_RESET, &args)) {
+		if (errno == ENODEV)
+			SKIP(return, "%s has no hot reset", device_bdf);
+		TH_LOG("The reset fails: %s", strerror(errno));
+	}
 	vfio_pci_p2p_enable_memory(&self->p2p);
 	ASSERT_REACHABLE(0x2000);
 }

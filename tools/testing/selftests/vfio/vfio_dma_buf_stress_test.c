@@ -189,17 +189,19 @@ static void detach(struct stress_thread *t)
 	COUNT(s->detach);
 }
 
+/* All of them in turn, and each thread in another order */
 static void *device_thread(void *arg)
 {
 	static void (*const ops[])(struct stress_thread *t) = {
-		decode, decode, reset, power, low_power, attach, detach,
+		decode, attach, reset, power, decode, detach, low_power,
 	};
 	struct stress_thread *t = arg;
 	struct stress *s = t->stress;
+	unsigned int i;
 
-	while (!stopped(s)) {
+	for (i = 0; !stopped(s); i++) {
 		pthread_rwlock_rdlock(&s->device_lock);
-		ops[rand_r(&t->seed) % ARRAY_SIZE(ops)](t);
+		ops[i * (t->nr + 1) % ARRAY_SIZE(ops)](t);
 		pthread_rwlock_unlock(&s->device_lock);
 
 		/* A VM is busy for long when a BAR moves: leave time to others */
@@ -417,6 +419,7 @@ TEST_F_TIMEOUT(vfio_dma_buf_stress, all_at_once, 3600)
 
 		if (i < NR_DEVICE) {
 			function = device_thread;
+			t->nr = i;
 		} else if (i < NR_DEVICE + NR_MAPPERS) {
 			function = map_thread;
 			t->nr = i - NR_DEVICE;
