@@ -49,6 +49,11 @@ def test(args):
     return test.test(args.filter)
 
 
+def bench(args):
+    from tool import bench
+    return bench.bench(args.rounds)
+
+
 def check(args):
     from tool import check
     return check.check()
@@ -92,6 +97,7 @@ def parse(argv):
     p.add_argument('filter', nargs='*')
     p.add_argument('--list', action='store_true')
     p.add_argument('--record-stock', action='store_true')
+    verb(bench).add_argument('--rounds', type=int, default=15)
     verb(check)
     p = verb(bisect)
     p.add_argument('--config', default='base')

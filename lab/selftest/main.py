@@ -701,6 +701,28 @@ def a_fragment_line_that_does_not_survive_is_named(repo):
     assert not (tree / 'o/.config').exists()
 
 
+@test
+def bench_judges_counts_and_growth(repo):
+    import xml.dom.minidom
+    from tool import bench
+    results = bench.Results()
+    results.read('noise\n@sample a.b.c 30\n@sample a.b.c 10\n@sample a.b.c 20\n@count a.b.leaves 1 1\n@value a.b.v -3\n')
+    assert bench.shown(results, 'a.b.c') == (20, 10, 30) and results.values == {'a.b.v': -3} and not results.wrong()
+    assert bench.missing(results, 3), 'a bench that measured nothing is not noticed'
+    results.read('@count a.b.leaves 2 1\n')
+    assert results.wrong() == ['a.b.leaves: 2, should be 1'], results.wrong()
+
+    def judged(cost):
+        grown = bench.Results()
+        for n in bench.RANGES:
+            grown.read(f'@sample {bench.ranges_way("ranges", n)}.map {cost(n)}\n')
+        return bench.linear(grown, 'ranges', 'map')
+    assert 0.9 < judged(lambda n: 90000 + 700 * n) < 1.1
+    assert judged(lambda n: 90000 + 7 * n * n) > 1.5, 'what grows with the square is taken for linear'
+    panel = bench.benchplot.bars(0, 0, 500, 100, 'a < b', [('one', 'blue')], [('x', [(20, 10, 30)]), ('y', [None])])
+    xml.dom.minidom.parseString(bench.benchplot.page(600, 200, 'title', ['note'], [panel]))
+
+
 def main():
     chosen = [t for t in TESTS if not sys.argv[1:] or any(a in t.__name__ for a in sys.argv[1:])]
     failed = 0
