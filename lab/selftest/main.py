@@ -651,7 +651,7 @@ def stock_is_compared_by_name(repo):
     assert judged(SKIP, {'kvm/x/a': PASS}) == {'kvm/x/a': FAIL}
     assert judged(FAIL, {'kvm/x/a': FAIL}) == {'kvm/x/a': SKIP}
     assert judged(FAIL, {}) == {'kvm/x/a': FAIL}
-    assert judged(None, {'kvm/x/a': PASS}) == {'kvm/x/a': FAIL}, 'a test that is gone is not noticed'
+    assert judged(None, {'kvm/x/a': PASS}) == {'kvm/x/missing': FAIL}, 'a test that is gone is not noticed'
     J.must_pass = True
     assert judged(FAIL, {'kvm/x/a': FAIL}) == {'kvm/x/a': FAIL}
 

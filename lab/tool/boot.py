@@ -107,14 +107,15 @@ def jobs(kernel, machine, name, todo, programs, stream=None):
     return together([running(kernel, machine, name, todo, programs, stream)])[0]
 
 
-def together(machines):
+def together(machines, alone=()):
     """
     The outcomes of several running(), as many of them at a time as there are
-    processors: a test keeps one busy, and an idle machine none.
+    processors: a test keeps one busy, and an idle machine none. Those whose numbers
+    are in `alone` have all processors for themselves.
     """
     outcomes, waiting, alive = {}, list(enumerate(machines)), []
     while waiting or alive:
-        while waiting and len(alive) < cores():
+        while waiting and len(alive) < cores() and not (alive and {waiting[0][0], alive[0][0]} & set(alone)):
             alive.append(waiting.pop(0))
         for number, machine in list(alive):
             try:

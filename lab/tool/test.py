@@ -157,6 +157,7 @@ class Boot:
     def __init__(self, config_name, machine, name, group, stock):
         self.name, self.machine = name + ('-stock' if stock else ''), machine
         self.results, self.todo, self.tests = [], [], []
+        self.alone = any(job.alone for job, _ in group)
         tree, _ = build.tree_of(stock)
         for job, tests in group:
             there = [t for t in tests if t.in_tree(tree)]
@@ -215,7 +216,8 @@ def machine_runs(chosen, stock):
             results.append(Result(f'boot/{name}', FAIL, str(fail)))
     results += [r for each in ready if not each.todo for r in each.results]
     ready = [each for each in ready if each.todo]
-    for each, outcome in zip(ready, boot.together([each.running() for each in ready])):
+    alone = [number for number, each in enumerate(ready) if each.alone]
+    for each, outcome in zip(ready, boot.together([each.running() for each in ready], alone)):
         results += each.judge(outcome)
     return results
 
