@@ -197,11 +197,14 @@ static bool holds(void *at, u32 seed)
 })
 
 /* Enough pages of a large buffer to see each of its ranges, or most of them */
-#define STEP(_pages) ((_pages) > 400 ? 31 : (_pages) > 100 ? 3 : 1)
+static unsigned int step_of(unsigned int pages)
+{
+	return pages > 400 ? 31 : pages > 100 ? 3 : 1;
+}
 
 TEST_F(vfio_dma_buf_ram, whole)
 {
-	unsigned int i, step = STEP(variant->pages);
+	unsigned int i, step = step_of(variant->pages);
 
 	for (i = 0; i < variant->pages; i++)
 		fill(self->mem + i * page_size, i << 8);
