@@ -15,7 +15,7 @@ What runs in machines: lab/tests/*.toml.
     tests = [
       "iommu/iommufd",          a program of selftests; the name of its results
       { run = "kvm/foo -x 3", limit = 300, as = "kvm/foo.long" },
-      { kunit = "foo_kunit" },  a module with KUnit tests, as kunit/foo_kunit
+      { kunit = "foo_kunit 'bar*'" },   a module with KUnit tests, and its suites, as kunit/foo_kunit
     ]
 
 Jobs of one configuration and machine share a boot, unless `boot` tells them
@@ -43,7 +43,7 @@ class Test:
         else:
             self.program, _, self.arguments = spec['run'].partition(' ')
             users.unit_of(self.program)
-        self.name = spec.get('as', self.program or f'kunit/{self.arguments}')
+        self.name = spec.get('as', self.program or f'kunit/{self.arguments.split()[0]}')
         self.limit = spec.get('limit', LIMIT) * boot.SLOWDOWN
         self.env = spec.get('env', '')
 
