@@ -115,7 +115,8 @@ def complaints_of(said, excepted):
     found = []
     for line in filter(str.strip, said.splitlines()):
         match = re.match(r'(.*?):(?:\d+:)? \w+:(\w+): ', line)
-        if not match or not any(kind == match[2] and fnmatch(match[1], pattern) for kind, pattern in excepted):
+        if not match or not any(kind.partition('/')[0] == match[2] and kind.partition('/')[2] in line and
+                                fnmatch(match[1], pattern) for kind, pattern in excepted):
             found.append(line)
     return found
 

@@ -62,24 +62,6 @@ static int access_signal(volatile u32 *addr, bool write)
 #define ASSERT_SIGNAL(_signal, _addr, _write) \
 	ASSERT_EQ(_signal, access_signal((void *)(_addr), _write))
 
-static u32 largest_bar(struct vfio_pci_device *device)
-{
-	u32 largest = PCI_STD_NUM_BARS;
-	u64 size = 0;
-	u32 i;
-
-	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
-		struct vfio_pci_bar *bar = &device->bars[i];
-
-		if (bar->vaddr && bar->info.size > size) {
-			largest = i;
-			size = bar->info.size;
-		}
-	}
-
-	return largest;
-}
-
 FIXTURE(vfio_dma_buf_mmap)
 {
 	struct iommu *iommu;
@@ -105,7 +87,7 @@ FIXTURE_SETUP(vfio_dma_buf_mmap)
 	if (!vfio_pci_dma_buf_supported(self->device))
 		SKIP(return, "%s does not export dma-bufs", device_bdf);
 
-	self->bar = largest_bar(self->device);
+	self->bar = vfio_pci_largest_bar(self->device);
 	if (self->bar == PCI_STD_NUM_BARS ||
 	    self->device->bars[self->bar].info.size < 16 * page_size)
 		SKIP(return, "%s has no BAR to map", device_bdf);
