@@ -621,7 +621,6 @@ def splats_are_found(repo):
     for line in ('[    1.234567] BUG: KASAN: slab-use-after-free in f+0x1/0x2',
                  '[   12.000001] WARNING: possible circular locking dependency detected',
                  '[   12.000001][  T123] WARNING: CPU: 1 PID: 7 at a.c:1 f+0x1/0x2',
-                 '[    2.000000] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)',
                  '[    2.000000] INFO: task x:1 blocked for more than 120 seconds.',
                  '[    2.000000] refcount_t: underflow; use-after-free.',
                  '[    2.000000] Kernel panic - not syncing: x',
@@ -631,6 +630,21 @@ def splats_are_found(repo):
         assert not splats.find(line), f'found: {line}'
     during = splats.find('[ 1.0] kseries: begin kvm/x\n[ 2.0] BUG: bad\n')
     assert during[0][0] == 'kvm/x', during
+
+
+@test
+def leaks_are_found(repo):
+    from tool import boot
+
+    def splats_of(listing):
+        outcome = boot.Outcome()
+        boot.collect(outcome, '[    9.0] kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)\n',
+                     f'@@begin kvm/x\nok\n@@end kvm/x 0 1\n@@kmemleak\n{listing}@@scanned\n@@done\n', {'kvm/x': 9})
+        assert outcome.outputs['kvm/x'] == ('ok\n', 0, 1)
+        return outcome.splats
+    found = splats_of('unreferenced object 0xffff888000000000 (size 64):\n  backtrace (crc 0):\n    f+0x1/0x2\n')
+    assert found and '1 unreferenced' in found[0][1] and 'f+0x1/0x2' in found[0][2][2], found
+    assert not splats_of(''), 'a scan that the last one did not confirm counts as a leak'
 
 
 @test

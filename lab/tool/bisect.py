@@ -34,10 +34,8 @@ def bisect(config_name, boots):
         kernel = build.Kernel(arch, config_name, FOLDER, commit, False)
         kernel.log = paths.LOGS / f'bisect-{number:04}.log'
         try:
-            build.build(kernel)
-            warned = [line for line in kernel.log.read_text().splitlines() if re.search(r'\bwarning:', line)]
-            if warned:
-                raise Fail(f'it builds with warnings:\n    {warned[0]}\nlog: {paths.display(kernel.log)}')
+            built = touched(kernel, commit, boots)
+            say(f'    built: {", ".join(built)}')
             if boots:
                 smoke(kernel, number)
         except Fail as fail:
@@ -46,6 +44,36 @@ def bisect(config_name, boots):
     print(f'{len(loaded) - len(bad)} of {len(loaded)} commits build{" and boot" if boots else ""}')
     if bad:
         raise Fail('these do not: ' + ', '.join(bad))
+
+
+def touched(kernel, commit, boots):
+    """Build what a commit can break: the kernel, selftests, samples. What that was."""
+    files = git('diff-tree', '--no-commit-id', '--name-only', '-r', commit).splitlines()
+    built = []
+    if boots or any(not f.startswith(('tools/', 'Documentation/', 'samples/')) for f in files):
+        build.build(kernel)
+        no_warning(kernel.log)
+        built.append('kernel')
+    place = f'bisect-{kernel.config}'
+    programs = [t.program for job in jobs.load() for t in job.tests if t.program]
+    for unit in users.SELFTESTS:
+        folders = [f'tools/testing/selftests/{unit}/'] + (['tools/testing/selftests/vfio/lib/'] if unit == 'kvm' else [])
+        if any(f.startswith(tuple(folders)) for f in files):
+            users.tests(kernel, [p for p in programs if users.unit_of(p)[0] == unit], place)
+            no_warning(paths.LOGS / f'user-{place}-{unit}.log'.replace('/', '-'), [f.rpartition('/')[2] for f in files])
+            built.append(f'selftests/{unit}')
+    for name in users.SAMPLES:
+        if any(f.startswith(f'samples/{name}/') for f in files):
+            users.sample(kernel, name)
+            built.append(f'samples/{name}')
+    return built or ['nothing, as it touches documentation alone']
+
+
+def no_warning(log, files=('',)):
+    lines = log.read_text().splitlines() if log.exists() else []
+    warned = [line for line in lines if re.search(r'\bwarning:', line) and any(f in line for f in files)]
+    if warned:
+        raise Fail(f'it builds with warnings:\n    {warned[0]}\nlog: {paths.display(log)}')
 
 
 def smoke(kernel, number):

@@ -211,5 +211,6 @@ def collect(outcome, console, results, limits):
         elif kind == 'scanned':
             outcome.leaks = ''.join(begun).strip()
     outcome.splats = splats.find(console)
-    if outcome.leaks and not any('kmemleak' in line for _, line, _ in outcome.splats):
-        outcome.splats.append(('the end', 'kmemleak: unreferenced objects', outcome.leaks.splitlines()[:12]))
+    if outcome.leaks:
+        count = outcome.leaks.count('unreferenced object')
+        outcome.splats.append(('the end', f'kmemleak: {count} unreferenced objects', outcome.leaks.splitlines()[:60]))
