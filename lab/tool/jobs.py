@@ -10,7 +10,6 @@ What runs in machines: lab/tests/*.toml.
     alone = true                no other machine beside its one: its tests have tight limits of their own
     must_pass = true            no excuse in failing on the stock kernel too
     smoke = true                also run by `bisect --boot`
-    held = "why"                runs only if it is asked for by FILTER, until the reason is gone
     setup = "vfio-bind ..."     a shell script; if it fails, so does every test
     tests = [
       "iommu/iommufd",          a program of selftests; the name of its results
@@ -62,14 +61,13 @@ class Test:
 
 class Job:
     def __init__(self, spec, where):
-        unknown = spec.keys() - {'name', 'config', 'machine', 'boot', 'alone', 'setup', 'tests', 'must_pass', 'smoke', 'held'}
+        unknown = spec.keys() - {'name', 'config', 'machine', 'boot', 'alone', 'setup', 'tests', 'must_pass', 'smoke'}
         if unknown or not {'name', 'tests'} <= spec.keys():
             raise Fail(f'{where}: a job has a name and tests, and no {sorted(unknown)}')
         self.name, self.setup = spec['name'], spec.get('setup', '')
         self.config, self.machine = spec.get('config', 'debug'), spec.get('machine', 'vfio')
         self.boot, self.alone = spec.get('boot', ''), spec.get('alone', False)
         self.must_pass, self.smoke = spec.get('must_pass', False), spec.get('smoke', False)
-        self.held = spec.get('held', '')
         self.tests = [Test(test) for test in spec['tests']]
 
     def boot_job(self, tests):

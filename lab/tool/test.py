@@ -13,12 +13,6 @@ ARCH = 'x86_64'
 KUNIT_SUITES = 'drivers/dma-buf'
 BUILDS = ['min', 'mod']
 
-# As `held` of a job: what runs only if it is asked for.
-HELD = {
-    'build': 'the configurations min and mod have not been seen to build with the whole series yet',
-    'check': 'has not been seen to pass on the whole series yet',
-}
-
 
 def stock_list(arch=ARCH):
     return paths.LAB / 'stock' / f'{arch}.txt'
@@ -64,13 +58,6 @@ def test(filters):
 
     chosen = jobs.matching(filters)
     parts = [p for p in ('tool', 'kunit', 'build', 'check') if wanted(p, filters)]
-    if not filters:
-        held = [Result(p, SKIP, HELD[p]) for p in parts if p in HELD]
-        held += [Result(job.name, SKIP, job.held) for job, _ in chosen if job.held]
-        report(held)
-        results += held
-        parts = [p for p in parts if p not in HELD]
-        chosen = [(job, tests) for job, tests in chosen if not job.held]
     if not chosen and not parts:
         raise Fail(f'nothing matches {" ".join(filters)}; see ./kseries test --list')
     if 'tool' in parts:
