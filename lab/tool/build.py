@@ -63,7 +63,7 @@ def build_environment(tree):
     serves every tree and every output folder at the same depth.
     """
     cache = os.environ.get('CCACHE_DIR') or paths.BUILD / 'ccache'
-    return environment(CCACHE_DIR=cache, CCACHE_BASEDIR=tree, CCACHE_NOHASHDIR=1, CCACHE_MAXSIZE='10G',
+    return environment(CCACHE_DIR=cache, CCACHE_BASEDIR=tree, CCACHE_NOHASHDIR=1, CCACHE_MAXSIZE='10G', CCACHE_DEPEND=1,
                        CCACHE_SLOPPINESS='time_macros,include_file_mtime,include_file_ctime',
                        KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026', KBUILD_BUILD_USER='kseries',
                        KBUILD_BUILD_HOST='kseries', KBUILD_BUILD_VERSION='1')

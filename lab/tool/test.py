@@ -11,7 +11,7 @@ from tool.run import Fail, clock, environment, jobs as run_jobs, logged, say, st
 
 ARCH = 'x86_64'
 KUNIT_SUITES = 'drivers/dma-buf'
-BUILDS = ['min', 'mod']
+BUILDS = ['min']
 
 
 def stock_list(arch=ARCH):
