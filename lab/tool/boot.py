@@ -32,9 +32,17 @@ def arguments(arch, machine):
     for line in file.read_text().splitlines():
         if line.startswith('@include '):
             words += arguments(arch, line.split()[1])
+        elif line.startswith('@append '):
+            continue
         elif line.strip() and not line.startswith('#'):
             words += shlex.split(line)
     return words
+
+
+def append(arch, machine):
+    """The `@append` lines of a machine: what its kernel is told in addition."""
+    text = (paths.LAB / 'machines' / arch.name / f'{machine}.args').read_text()
+    return ''.join(' ' + line[8:].strip() for line in text.splitlines() if line.startswith('@append '))
 
 
 class Job:
@@ -75,7 +83,7 @@ def concatenate(target, *parts):
 def command(kernel, machine, folder, mode, *extra):
     shutil.copyfile(kernel.image, folder / 'kernel')
     return ['qemu-system-x86_64', *arguments(kernel.arch, machine), '-kernel', str(folder / 'kernel'),
-            '-initrd', str(folder / 'initrd'), '-append', f'{APPEND} kseries={mode}', *extra]
+            '-initrd', str(folder / 'initrd'), '-append', f'{APPEND}{append(kernel.arch, machine)} kseries={mode}', *extra]
 
 
 def shell(arch_name, config_name, machine, stock):

@@ -24,6 +24,7 @@
 
 enum exporter {
 	SYSTEM_HEAP,
+	CMA_HEAP,
 	UDMABUF,
 	UDMABUF_2M,
 };
@@ -85,6 +86,11 @@ static const char *ram_create(struct ram *ram, enum exporter exporter)
 		ram->fd = heap_alloc("/dev/dma_heap/system", O_RDWR);
 		if (ram->fd < 0)
 			return "no system heap";
+		break;
+	case CMA_HEAP:
+		ram->fd = heap_alloc("/dev/dma_heap/default_cma_region", O_RDWR);
+		if (ram->fd < 0)
+			return "no CMA heap";
 		break;
 	case UDMABUF:
 		ram->fd = udmabuf_create(0);
@@ -171,6 +177,11 @@ FIXTURE_VARIANT(dmabuf_ram)
 FIXTURE_VARIANT_ADD(dmabuf_ram, system_heap)
 {
 	.exporter = SYSTEM_HEAP,
+};
+
+FIXTURE_VARIANT_ADD(dmabuf_ram, cma_heap)
+{
+	.exporter = CMA_HEAP,
 };
 
 FIXTURE_VARIANT_ADD(dmabuf_ram, udmabuf)
