@@ -92,8 +92,7 @@ struct script_param {
 #define SCRIPT(_desc, _private, _good, _ret, _warning, ...)			\
 	{ .desc = _desc, .private = _private, .good = _good, .ret = _ret,	\
 	  .warning = _warning, .ranges = { __VA_ARGS__ },			\
-	  .nr = sizeof((struct dma_buf_pfn_range[]){ __VA_ARGS__ }) /		\
-		sizeof(struct dma_buf_pfn_range) }
+	  .nr = ARRAY_SIZE(((struct dma_buf_pfn_range[]){ __VA_ARGS__ })) }
 #define GOOD(_desc, _private, _good, ...)					\
 	SCRIPT(_desc, _private, _good, 0, MOCK_NR_WARNINGS, __VA_ARGS__)
 #define BAD(_desc, _private, _good, ...)					\

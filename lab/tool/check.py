@@ -239,7 +239,9 @@ def compiled(series):
     command = [*build.make_command(arch, out), 'W=1']
     config.configure(ARCH, CONFIG, series.tree, out, build.make_command(arch, out), log)
     env = build.build_environment(series.tree)
-    folders = sorted({'arch/x86/kvm/' if p.startswith('virt/kvm/') else f'{os.path.dirname(p)}/' for p in sources})
+    # Of drivers as large as those of GPUs only the object itself.
+    folders = sorted({'arch/x86/kvm/' if p.startswith('virt/kvm/') else f'{p[:-2]}.o' if p.startswith('drivers/gpu/') else
+                      f'{os.path.dirname(p)}/' for p in sources})
     # First everything, then the touched objects again, with sparse beside the compiler.
     logged('compile what is touched', [*command, 'prepare', 'modules_prepare'], log, cwd=series.tree, env=env, append=True,
            count=r'^  CC\b')
@@ -301,6 +303,7 @@ def kernel_doc(series):
 # coccinelle
 
 COCCI_LIMIT = 300
+COCCI_KERNEL = ('api/', 'misc/minmax.cocci')      # propose helpers that a program of user space does not have
 COCCI_SHARE = 0.1         # of a file's lines: in x86.c spatch looks for a long time at what is not ours
 
 
@@ -358,6 +361,8 @@ class Remembered:
 
 def semantic_patch(tree, script, files, known):
     """(why it did not run, or None; [(path, line, message)])"""
+    if str(script.relative_to(tree / 'scripts/coccinelle')).startswith(COCCI_KERNEL):
+        files = [p for p in files if not p.startswith(('tools/', 'samples/'))]
     keys = {path: known.key(script.read_bytes(), (tree / path).read_bytes()) for path in files}
     found = {path: known.get(key) for path, key in keys.items()}
     missing = [path for path in files if found[path] is None]
