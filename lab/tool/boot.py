@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Machines: QEMU lines, a boot with jobs, a boot with a shell."""
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import time
 
@@ -143,7 +145,8 @@ def running(kernel, machine, name, todo, programs, stream=None):
     outcome.folder = folder
     concatenate(folder / 'initrd', initramfs.base(kernel, programs), initramfs.jobs(folder, todo))
     console, results = folder / 'console.log', folder / 'results.log'
-    words = command(kernel, machine, folder, 'jobs', '-serial', f'file:{console}', '-serial', f'file:{results}')
+    words = command(kernel, machine, folder, 'jobs', '-serial', f'file:{console}', '-serial', f'file:{results}',
+                    '-monitor', 'unix:monitor,server=on,wait=off')
     (folder / 'command').write_text(shlex.join(words) + '\n')
     limits = {test: limit for job in todo for test, limit, _ in job.tests}
     total = len(limits)
@@ -162,8 +165,8 @@ def text_of(path):
 
 def watch(words, name, folder, console, results, limits, total, stream):
     """Yields until the machine's end; what is wrong with it, or None."""
-    with open(folder / 'qemu.log', 'wb') as log, group(words, env=environment(), stdin=subprocess.DEVNULL, stdout=log,
-                                                       stderr=subprocess.STDOUT) as process:
+    with open(folder / 'qemu.log', 'wb') as log, group(words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL,
+                                                       stdout=log, stderr=subprocess.STDOUT) as process:
         start = told = moved = time.monotonic()
         seen, running, done = 0, None, 0
         while True:
@@ -186,7 +189,9 @@ def watch(words, name, folder, console, results, limits, total, stream):
             limit = limits.get(running, BOOT_LIMIT) + (SLACK if running else 0)
             if now - moved > limit:
                 where = f'{running} (limit {limits[running]} s)' if running else 'boot, set-up or end'
-                return f'the machine hangs in {where}; last lines of its console:\n{tail(console)}'
+                processors(folder)
+                return (f'the machine hangs in {where}; its processors: {paths.display(folder / "hang.log")}; '
+                        f'last lines of its console:\n{tail(console)}')
             if now - told >= 20:
                 told = now
                 say(f'    ... {name}, {clock(now - start)}: {done} of {total} done' + (f', running {running}' if running else ''))
@@ -197,6 +202,22 @@ def watch(words, name, folder, console, results, limits, total, stream):
         where = f'in {running}' if running else 'before the first job' if not seen else 'between jobs'
         return f'the machine died {where}; last lines of its console:\n{tail(console)}'
     return None
+
+
+def processors(folder):
+    """What the processors of a machine that hangs are at, by QEMU's monitor, twice, in hang.log."""
+    with open(folder / 'hang.log', 'w') as log, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor:
+        # A path through /proc, as that of a socket must be short.
+        place = os.open(folder, os.O_PATH)
+        try:
+            monitor.settimeout(5)
+            monitor.connect(f'/proc/self/fd/{place}/monitor')
+            for command in ('info cpus', 'info registers -a', *(f'info lapic {cpu}' for cpu in range(4))) * 2:
+                monitor.sendall(command.encode() + b'\n')
+                time.sleep(1)
+                log.write(monitor.recv(1 << 20).decode(errors='replace').replace('\r', ''))
+        finally:
+            os.close(place)
 
 
 def collect(outcome, console, results, limits):
