@@ -633,6 +633,18 @@ def splats_are_found(repo):
 
 
 @test
+def only_errors_of_qemu_itself_are_tried_again(repo):
+    from tool import boot
+    log = repo.top / 'qemu.log'
+    log.write_text('qemu-system-x86_64: warning: nic igb.0 has no peer\n'
+                   "qemu-system-x86_64: system/physmem.c:2678: iotlb_to_section: Assertion `section_index < n' failed.\n")
+    assert 'iotlb_to_section' in boot.emulator_fault(repo.top)
+    for text in ('', 'qemu-system-x86_64: warning: nic igb.0 has no peer\n', 'qemu-system-x86_64: -device x: no such device\n'):
+        log.write_text(text)
+        assert not boot.emulator_fault(repo.top), text
+
+
+@test
 def leaks_are_found(repo):
     from tool import boot
 

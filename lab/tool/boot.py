@@ -21,6 +21,7 @@ from tool.run import Fail, clock, environment, group, jobs as cores, say, step, 
 APPEND = 'console=ttyS0 panic=-1 printk.devkmsg=on iommu.strict=1 kvm.force_emulation_prefix=1 no_timer_check nohz=off highres=off'
 SLOWDOWN = int(os.environ.get('KSERIES_SLOWDOWN') or 1)     # a busy machine: every limit times this
 BOOT_LIMIT = 300 * SLOWDOWN         # until the first job begins
+ATTEMPTS = 3                        # when QEMU itself fails, which says nothing about the kernel
 SLACK = 120                         # beyond a test's own limit: the guest should have ended it
 
 
@@ -151,12 +152,29 @@ def running(kernel, machine, name, todo, programs, stream=None):
     limits = {test: limit for job in todo for test, limit, _ in job.tests}
     total = len(limits)
     with step(f'boot {name}: {kernel} on the machine {machine}, {total} programs'):
-        outcome.trouble = yield from watch(words, name, folder, console, results, limits, total, stream)
+        for attempt in range(ATTEMPTS):
+            for leftover in (console, results):
+                leftover.unlink(missing_ok=True)
+            outcome.trouble = yield from watch(words, name, folder, console, results, limits, total, stream)
+            fault = outcome.trouble and emulator_fault(folder)
+            if not fault:
+                break
+            say(f'    {name}: QEMU failed by itself, attempt {attempt + 1} of {ATTEMPTS}: {fault}')
     # A machine that ran is not needed any more; what it said is.
     for leftover in ('kernel', 'initrd'):
         (folder / leftover).unlink(missing_ok=True)
     collect(outcome, text_of(console), text_of(results), limits)
     return outcome
+
+
+def emulator_fault(folder):
+    """
+    What QEMU says of an error of its own, or None. With a thread for each processor it has
+    an assertion that fails when memory decode is turned off and on while another thread
+    looks up where an address leads: `iotlb_to_section`, seen once in several hours.
+    """
+    match = re.search(r'^qemu-system-\S+: (\S+\.c:\d+: .*Assertion .* failed)', text_of(folder / 'qemu.log'), re.M)
+    return match and match[1]
 
 
 def text_of(path):
