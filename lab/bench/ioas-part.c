@@ -374,7 +374,7 @@ void bench_ioas(const struct options *opt)
 
 	if (big && !opt->stock) {
 		/* More ranges of one entry each */
-		for (unsigned int nr = 1; nr <= 1024; nr *= 4)
+		for (unsigned int nr = 1; nr <= 16384; nr *= 4)
 			ranges_case(&b, opt, "ranges", nr, SZ_2M, 2 * SZ_2M);
 		/* 64 ranges of more entries each, of 4 KiB */
 		for (unsigned int pages = 1; pages <= 256; pages *= 4)

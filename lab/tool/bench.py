@@ -228,7 +228,7 @@ def type1_table(results):
     return table(head, rows)
 
 
-RANGES = [4 ** i for i in range(6)]
+RANGES = [4 ** i for i in range(8)]
 ENTRIES = [4 ** i for i in range(5)]
 
 
