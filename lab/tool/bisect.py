@@ -50,7 +50,7 @@ def touched(kernel, commit, boots):
     """Build what a commit can break: the kernel, selftests, samples. What that was."""
     files = git('diff-tree', '--no-commit-id', '--name-only', '-r', commit).splitlines()
     built = []
-    if boots or any(not f.startswith(('tools/', 'Documentation/', 'samples/')) for f in files):
+    if boots or any(not f.startswith(('tools/testing/', 'Documentation/', 'samples/')) for f in files):
         build.build(kernel)
         no_warning(kernel.log)
         built.append('kernel')
