@@ -15,13 +15,19 @@
 #include "dmabuf_memslot.h"
 
 #define NR_VCPUS	2
-#define NR_ROUNDS	100
 #define NR_VMS		5
 #define NR_PAGES	8
 #define SLOT_SIZE	((u64)SZ_8M)
 
 /* At the start of each page that the guest looks at, with its number below. */
 #define PATTERN		0xbadc0ffee0000000ull
+
+/* What emulated MMIO reads, byte by byte.  The BAR never does, on or off. */
+#define MMIO_BYTE	0x5a
+#define MMIO_VALUE	0x5a5a5a5a5a5a5a5aull
+
+/* No vCPU waits for that long, in seconds. */
+#define HITS_TIMEOUT	100
 
 static bool guest_stop;
 static u64 guest_hits[NR_VCPUS];
@@ -37,11 +43,10 @@ static void stress_guest_code(int id)
 
 		asm volatile("mov (%1), %0" : "=r"(val) : "r"(ptr) : "memory");
 
-		/* Zero is what the host answers while there's no memslot. */
 		if (val == PATTERN + page)
 			guest_hits[id]++;
 		else
-			GUEST_ASSERT_EQ(val, 0);
+			GUEST_ASSERT_EQ(val, MMIO_VALUE);
 	}
 
 	GUEST_DONE();
@@ -80,8 +85,15 @@ static void *vcpu_worker(void *data)
 			continue;
 		}
 
+		/* There's no memslot for the moment. */
 		if (run->exit_reason == KVM_EXIT_MMIO) {
-			memset(run->mmio.data, 0, sizeof(run->mmio.data));
+			TEST_ASSERT(!run->mmio.is_write &&
+				    run->mmio.phys_addr >= DMABUF_GPA &&
+				    run->mmio.phys_addr < DMABUF_GPA + SLOT_SIZE,
+				    "Unexpected MMIO, %s of 0x%llx",
+				    run->mmio.is_write ? "write" : "read",
+				    run->mmio.phys_addr);
+			memset(run->mmio.data, MMIO_BYTE, sizeof(run->mmio.data));
 			stress.nr_mmio[vcpu->id]++;
 			continue;
 		}
@@ -130,13 +142,19 @@ static u64 nr_hits(int vcpu)
 /* Every vCPU gets at the buffer, and thus isn't stuck. */
 static void wait_for_hits(void)
 {
+	struct timespec start;
 	int i;
 
+	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (i = 0; i < NR_VCPUS; i++) {
 		u64 hits = nr_hits(i);
 
-		while (nr_hits(i) == hits)
+		while (nr_hits(i) == hits) {
+			TEST_ASSERT(timespec_elapsed(start).tv_sec < HITS_TIMEOUT,
+				    "vCPU%d is stuck after %lu hits, %lu revoked, %lu MMIO",
+				    i, hits, stress.nr_revoked[i], stress.nr_mmio[i]);
 			usleep(100);
+		}
 	}
 }
 
@@ -158,19 +176,41 @@ FIXTURE(dmabuf_stress)
 {
 };
 
+/*
+ * Low power is quick, as nothing happens to the device.  A write of the command
+ * register is what guests do.
+ */
 FIXTURE_VARIANT(dmabuf_stress)
 {
 	unsigned long type;
+	void (*revoke)(struct dmabuf_bar *bar, bool revoked);
+	int nr_rounds;
 };
+
+static void revoke_by_decode(struct dmabuf_bar *bar, bool revoked)
+{
+	bar_set_decode(bar, !revoked);
+}
 
 FIXTURE_VARIANT_ADD(dmabuf_stress, default_vm)
 {
 	.type = KVM_X86_DEFAULT_VM,
+	.revoke = bar_set_low_power,
+	.nr_rounds = 100,
+};
+
+FIXTURE_VARIANT_ADD(dmabuf_stress, default_vm_decode)
+{
+	.type = KVM_X86_DEFAULT_VM,
+	.revoke = revoke_by_decode,
+	.nr_rounds = 10,
 };
 
 FIXTURE_VARIANT_ADD(dmabuf_stress, sw_protected_vm)
 {
 	.type = KVM_X86_SW_PROTECTED_VM,
+	.revoke = bar_set_low_power,
+	.nr_rounds = 100,
 };
 
 FIXTURE_SETUP(dmabuf_stress)
@@ -193,15 +233,16 @@ FIXTURE_TEARDOWN(dmabuf_stress)
 	bar_close(&stress.bar);
 }
 
-static void *decode_worker(void *data)
+static void *revoke_worker(void *data)
 {
+	const FIXTURE_VARIANT(dmabuf_stress) *variant = data;
 	int i;
 
-	for (i = 0; i < NR_ROUNDS; i++) {
-		bar_set_decode(&stress.bar, false);
+	for (i = 0; i < variant->nr_rounds; i++) {
+		variant->revoke(&stress.bar, true);
 		if (i & 1)
 			usleep(100);
-		bar_set_decode(&stress.bar, true);
+		variant->revoke(&stress.bar, false);
 		if (i & 2)
 			usleep(500);
 	}
@@ -211,9 +252,10 @@ static void *decode_worker(void *data)
 
 static void *slot_worker(void *data)
 {
+	const FIXTURE_VARIANT(dmabuf_stress) *variant = data;
 	int i;
 
-	for (i = 0; i < NR_ROUNDS; i++) {
+	for (i = 0; i < variant->nr_rounds; i++) {
 		vm_delete_dmabuf(stress.vm, DMABUF_SLOT);
 		vm_set_dmabuf(stress.vm, DMABUF_SLOT, 0, DMABUF_GPA, SLOT_SIZE, stress.fd, 0);
 		if (i & 1)
@@ -233,7 +275,7 @@ TEST_F_TIMEOUT(dmabuf_stress, revoke, 300)
 	for (i = 0; i < NR_VCPUS; i++)
 		stress.nr_mmio[i] = 0;
 
-	decode_worker(NULL);
+	revoke_worker((void *)variant);
 
 	wait_for_hits();
 	stop_vcpus();
@@ -252,7 +294,7 @@ TEST_F_TIMEOUT(dmabuf_stress, slot, 300)
 	vm_set_dmabuf(stress.vm, DMABUF_SLOT, 0, DMABUF_GPA, SLOT_SIZE, stress.fd, 0);
 	wait_for_hits();
 
-	slot_worker(NULL);
+	slot_worker((void *)variant);
 
 	wait_for_hits();
 	stop_vcpus();
@@ -261,15 +303,15 @@ TEST_F_TIMEOUT(dmabuf_stress, slot, 300)
 
 TEST_F_TIMEOUT(dmabuf_stress, revoke_and_slot, 300)
 {
-	pthread_t decode, slot;
+	pthread_t revoke, slot;
 
 	start_vcpus(variant->type);
 	vm_set_dmabuf(stress.vm, DMABUF_SLOT, 0, DMABUF_GPA, SLOT_SIZE, stress.fd, 0);
 	wait_for_hits();
 
-	kvm_pthread_create(&decode, NULL, decode_worker, NULL);
-	kvm_pthread_create(&slot, NULL, slot_worker, NULL);
-	kvm_pthread_join(decode, NULL);
+	kvm_pthread_create(&revoke, NULL, revoke_worker, (void *)variant);
+	kvm_pthread_create(&slot, NULL, slot_worker, (void *)variant);
+	kvm_pthread_join(revoke, NULL);
 	kvm_pthread_join(slot, NULL);
 
 	wait_for_hits();
@@ -279,10 +321,10 @@ TEST_F_TIMEOUT(dmabuf_stress, revoke_and_slot, 300)
 
 TEST_F_TIMEOUT(dmabuf_stress, revoke_and_destroy, 300)
 {
-	pthread_t decode;
+	pthread_t revoke;
 	int i;
 
-	kvm_pthread_create(&decode, NULL, decode_worker, NULL);
+	kvm_pthread_create(&revoke, NULL, revoke_worker, (void *)variant);
 
 	for (i = 0; i < NR_VMS; i++) {
 		start_vcpus(variant->type);
@@ -292,7 +334,7 @@ TEST_F_TIMEOUT(dmabuf_stress, revoke_and_destroy, 300)
 		kvm_vm_free(stress.vm);
 	}
 
-	kvm_pthread_join(decode, NULL);
+	kvm_pthread_join(revoke, NULL);
 }
 
 int main(int argc, char *argv[])

@@ -51,6 +51,9 @@ void bar_write(struct dmabuf_bar *bar, u64 offset, u64 val);
 /* With memory decode off, every buffer made from the device is revoked. */
 void bar_set_decode(struct dmabuf_bar *bar, bool on);
 
+/* And so it is in low power, which takes no access to the device. */
+void bar_set_low_power(struct dmabuf_bar *bar, bool low);
+
 int bar_export_ranges(struct dmabuf_bar *bar, u32 open_flags,
 		      const struct vfio_region_dma_range *ranges, u32 nr);
 

@@ -105,6 +105,19 @@ void bar_set_decode(struct dmabuf_bar *bar, bool on)
 		vfio_pci_cmd_clear(bar->device, PCI_COMMAND_MEMORY);
 }
 
+void bar_set_low_power(struct dmabuf_bar *bar, bool low)
+{
+	int r;
+
+	if (low)
+		r = vfio_pci_low_power_entry(bar->device, -1);
+	else
+		r = vfio_pci_low_power_exit(bar->device);
+
+	TEST_ASSERT(!r, "VFIO_DEVICE_FEATURE_LOW_POWER_%s failed, errno = %d (%s)",
+		    low ? "ENTRY" : "EXIT", -r, strerror(-r));
+}
+
 int bar_export_ranges(struct dmabuf_bar *bar, u32 open_flags,
 		      const struct vfio_region_dma_range *ranges, u32 nr)
 {
