@@ -123,6 +123,9 @@ static void check_dma(struct ioas_bench *b, const char *name,
 	count(name, b->way, what, right, all);
 }
 
+/* Rounds without events are short; their differences want more of them */
+#define MORE_ROUNDS 20
+
 static void ioas_counts(struct ioas_bench *b, const char *name,
 			const struct layout *layout, bool memory_behind)
 {
@@ -180,9 +183,11 @@ static void ioas_counts(struct ioas_bench *b, const char *name,
 }
 
 /*
- * Most of the time of a write to the command register is the device's own. So
- * this takes the time by the kernel's events: from the call of an importer to the
- * end of its work, which for unmapping is later than the flush of the IOTLB.
+ * Most of the time of a write to the command register is the device's own. What
+ * is the importer's is the difference between many of them with and without a
+ * mapping. This shows it for each by itself, by the kernel's events, which take
+ * time as well: from the call of an importer to the end of its work, which for
+ * unmapping is later than the flush of the IOTLB.
  */
 static void revoke_traced(struct ioas_bench *b, const char *name,
 			  const char *way)
@@ -201,6 +206,7 @@ static void revoke_traced(struct ioas_bench *b, const char *name,
 		  trace_time("dma_buf_pfn_revalidate", "map"));
 }
 
+/* Without events, of which even the ones that are off take time */
 static void ioas_round(struct ioas_bench *b, const char *name,
 		       const struct layout *layout)
 {
@@ -242,6 +248,17 @@ static void ioas_round(struct ioas_bench *b, const char *name,
 	start = now();
 	bar_decode(&b->bar, true);
 	sample(name, b->way, "on", start);
+	layout_unmap(b, layout);
+	layout_close(b, layout, fds);
+}
+
+static void ioas_round_traced(struct ioas_bench *b, const char *name,
+			      const struct layout *layout)
+{
+	int fds[2];
+
+	layout_export(b, layout, fds);
+	layout_map(b, layout, fds);
 	revoke_traced(b, name, b->way);
 	layout_unmap(b, layout);
 	layout_close(b, layout, fds);
@@ -330,6 +347,7 @@ void bench_ioas(const struct options *opt)
 		.stock = opt->stock,
 		.way = opt->stock ? "stock" : "ours",
 	};
+	const char *hole_name;
 	struct layout whole, hole;
 	bool big;
 
@@ -355,22 +373,30 @@ void bench_ioas(const struct options *opt)
 		fail("mmap: %s", strerror(errno));
 	ioas_map_memory(b.iommufd, b.ioas, MEMORY_IOVA, b.memory, SZ_4K);
 
+	big = !strcmp(hole.name, "hole");
+	hole_name = big ? "ioas-hole" : "ioas-msix";
+	if (big)
+		check_vma(&b, &whole);
+	for (unsigned int i = 0; i < MORE_ROUNDS * opt->rounds; i++) {
+		if (big)
+			ioas_round(&b, "ioas-whole", &whole);
+		ioas_round(&b, hole_name, &hole);
+	}
+
 	trace_open();
 	if (!opt->stock)
 		trace_enable("dma_buf_pfn");
 	trace_enable("iommu/map");
 	trace_enable("iommu/unmap");
 
-	big = !strcmp(hole.name, "hole");
-	if (big) {
-		check_vma(&b, &whole);
+	if (big)
 		ioas_counts(&b, "ioas-whole", &whole, true);
-		for (unsigned int i = 0; i < opt->rounds; i++)
-			ioas_round(&b, "ioas-whole", &whole);
+	ioas_counts(&b, hole_name, &hole, big);
+	for (unsigned int i = 0; i < opt->rounds; i++) {
+		if (big)
+			ioas_round_traced(&b, "ioas-whole", &whole);
+		ioas_round_traced(&b, hole_name, &hole);
 	}
-	ioas_counts(&b, big ? "ioas-hole" : "ioas-msix", &hole, big);
-	for (unsigned int i = 0; i < opt->rounds; i++)
-		ioas_round(&b, big ? "ioas-hole" : "ioas-msix", &hole);
 
 	if (big && !opt->stock) {
 		/* More ranges of one entry each */
