@@ -646,6 +646,18 @@ def only_errors_of_qemu_itself_are_tried_again(repo):
 
 
 @test
+def a_hang_names_the_function(repo):
+    import types
+    from tool import boot
+    (repo.root / 'out').mkdir(parents=True)
+    (repo.root / 'out/System.map').write_text('ffffffff81000000 T _text\nffffffff81000100 T qi_submit_sync\nffffffff81000200 T after\n')
+    kernel = types.SimpleNamespace(out=repo.root / 'out')
+    assert boot.symbol_of(kernel, 'RIP=ffffffff810001f0 RFL=00000246 HLT=0') == 'RIP=ffffffff810001f0 RFL=00000246 HLT=0 qi_submit_sync'
+    for line in ('RIP=0000000000401000 RFL=00000246', 'ISR\t 236', 'RIP=ffffffff80000000 RFL=00000002'):
+        assert boot.symbol_of(kernel, line) == line, line
+
+
+@test
 def leaks_are_found(repo):
     from tool import boot
 
