@@ -5,6 +5,8 @@ in a patched file what counts is on the lines that the series adds. Each check
 first proves on a control with a known fault that it finds anything at all.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import re
@@ -15,7 +17,7 @@ from fnmatch import fnmatch
 
 from tool import apt, build, compose, mails, packages, patches, paths, source
 from tool.ktap import FAIL, PASS, SKIP, Result
-from tool.run import Fail, environment, jobs, logged, output, say, set_stamp, stamp, step
+from tool.run import Fail, environment, jobs, logged, output, say, set_stamp, stamp, step, write
 from tool.source import git
 
 ARCH, CONFIG = 'x86_64', 'check'
@@ -66,6 +68,27 @@ def check():
     print(f'{sum(r.status == PASS for r in outcome)} passed, {failed} failed, '
           f'{sum(r.status == SKIP for r in outcome)} skipped')
     return 1 if failed else 0
+
+
+def results_or_last():
+    """For `kseries test`: the last results, if nothing failed and nothing that decides has changed since."""
+    packages.need('kernel', 'check')
+    place = paths.BUILD / 'state' / 'check-passed'
+    what = hashlib.sha256(compose.commits(source.stock(), patches.load())[-1].encode())
+    for file in (paths.LAB / 'tool' / 'check.py', paths.LAB / 'checkpatch-ignore', paths.LAB / 'unbuilt',
+                 *sorted((paths.LAB / 'configs').iterdir())):
+        what.update(file.read_bytes())
+    for program in ('gcc', 'spatch'):
+        what.update(output(program, '--version').encode())
+    with contextlib.suppress(OSError, ValueError):
+        last = json.loads(place.read_text())
+        if last['of'] == what.hexdigest():
+            say('==> check: nothing has changed since it passed')
+            return [Result(*result) for result in last['results']]
+    found = results()
+    if not any(r.status == FAIL for r in found):
+        write(place, json.dumps({'of': what.hexdigest(), 'results': [(r.name, r.status, r.why) for r in found]}))
+    return found
 
 
 def results():
