@@ -90,6 +90,7 @@ struct memory memory_used(void);
 /* Counts events of the kernel, of everybody */
 void trace_open(void);
 void trace_enable(const char *event);
+void trace_disable(void);
 void trace_start(void);
 void trace_stop(void);
 unsigned int trace_count(const char *event);

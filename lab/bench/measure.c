@@ -109,6 +109,11 @@ void trace_enable(const char *event)
 	write_file(path, "1");
 }
 
+void trace_disable(void)
+{
+	write_file(INSTANCE "/events/enable", "0");
+}
+
 void trace_start(void)
 {
 	write_file(INSTANCE "/trace", "");
@@ -190,6 +195,6 @@ unsigned int trace_count(const char *event)
 
 void trace_close(void)
 {
-	write_file(INSTANCE "/events/enable", "0");
+	trace_disable();
 	rmdir(INSTANCE);
 }
