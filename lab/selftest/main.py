@@ -646,6 +646,19 @@ def only_errors_of_qemu_itself_are_tried_again(repo):
 
 
 @test
+def a_lost_command_of_the_iommu_is_tried_again(repo):
+    from tool import boot, splats
+    stall = ('[ 9.1] kseries: begin vfio/x\n[ 9.2] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n' +
+             '[ 9.3]  ? lock_acquire+0x1/0x2\n' * 20 + '[ 9.4]  qi_submit_sync+0x977/0xa7f\n' + '[ 9.5]  last\n' * 40)
+    hang = 'the machine hangs in vfio/x (limit 300 s):\n'
+    assert boot.iommu_fault(hang, splats.find(stall))
+    assert boot.iommu_fault(hang + '    | RIP=ffffffff81686a1a qi_submit_sync\n', [])
+    for trouble, console in ((hang, ''), ('the machine died in vfio/x', stall), (hang, stall.replace('qi_submit_sync', 'iopt_map')),
+                             (hang, stall + '[ 9.6] BUG: KASAN: slab-use-after-free in iopt_map\n')):
+        assert not boot.iommu_fault(trouble, splats.find(console)), (trouble, console)
+
+
+@test
 def a_hang_names_the_function(repo):
     import types
     from tool import boot

@@ -159,9 +159,11 @@ def running(kernel, machine, name, todo, programs, stream=None):
     with step(f'boot {name}: {kernel} on the machine {machine}, {total} programs'):
         for attempt in range(1, ATTEMPTS + 1):
             outcome.trouble = yield from watch(kernel, words, name, folder, console, results, limits, total, stream)
-            fault = outcome.trouble and emulator_fault(text_of(folder / 'qemu.log'))
+            found = splats.find(text_of(console))
+            fault = outcome.trouble and (emulator_fault(text_of(folder / 'qemu.log')) or iommu_fault(outcome.trouble, found))
             # What the kernel did wrong before that must not be forgotten.
-            if not fault or attempt == ATTEMPTS or splats.find(text_of(console)) or re.search(r'^not ok', text_of(results), re.M):
+            if not fault or attempt == ATTEMPTS or found and not iommu_fault(outcome.trouble, found) or \
+                    re.search(r'^not ok', text_of(results), re.M):
                 break
             say(f'    {name}: QEMU failed by itself, attempt {attempt} of {ATTEMPTS}: {fault}')
             for log in (console, results):
@@ -184,6 +186,19 @@ def emulator_fault(log):
     """
     match = re.search(r'^qemu-system-\S+: (\S+\.c:\d+: iotlb_to_section: Assertion .* failed)', log, re.M)
     return match and match[1]
+
+
+def iommu_fault(trouble, found):
+    """
+    Whether a machine hangs because QEMU has lost a command for the IOMMU, by the error of its
+    that emulator_fault() is about: the driver waits in qi_submit_sync(), and RCU and other
+    processors for it. The series touches neither the driver nor its queue. Anything else in the console counts.
+    """
+    stalls = all(re.search(r'^rcu:.*stall|soft lockup', line) for _, line, _ in found)
+    waits = any('qi_submit_sync' in text for text in (trouble, *('\n'.join(lines) for _, _, lines in found)))
+    if trouble.startswith('the machine hangs') and stalls and waits:
+        return 'the IOMMU has not seen a command, and qi_submit_sync() waits for it'
+    return None
 
 
 def text_of(path):

@@ -7,7 +7,7 @@ from tool import paths
 from tool.run import Fail
 
 STAMP = re.compile(r'^(?:\[\s*\d+\.\d+\])?(?:\[\s*[TC]\d+\])?\s?')
-CONTEXT = 12
+CONTEXT = 40
 
 
 def load(path=None):
