@@ -123,15 +123,14 @@ def jobs(kernel, machine, name, todo, programs, stream=None):
     return together([running(kernel, machine, name, todo, programs, stream)])[0]
 
 
-def together(machines, alone=()):
+def together(machines):
     """
     The outcomes of several running(), as many of them at a time as there are
-    processors: a test keeps one busy, and an idle machine none. Those whose numbers
-    are in `alone` have all processors for themselves.
+    processors: a test keeps one busy, and an idle machine none.
     """
     outcomes, waiting, alive = {}, list(enumerate(machines)), []
     while waiting or alive:
-        while waiting and len(alive) < cores() and not (alive and {waiting[0][0], alive[0][0]} & set(alone)):
+        while waiting and len(alive) < cores():
             alive.append(waiting.pop(0))
         for number, machine in list(alive):
             try:

@@ -7,7 +7,6 @@ What runs in machines: lab/tests/*.toml.
     config = "debug"
     machine = "vfio"
     boot = "kvm"                a name for a boot of its own
-    alone = true                no other machine beside its one: its tests have tight limits of their own
     must_pass = true            no excuse in failing on the stock kernel too
     smoke = true                also run by `bisect --boot`
     setup = "vfio-bind ..."     a shell script; if it fails, so does every test
@@ -61,13 +60,12 @@ class Test:
 
 class Job:
     def __init__(self, spec, where):
-        unknown = spec.keys() - {'name', 'config', 'machine', 'boot', 'alone', 'setup', 'tests', 'must_pass', 'smoke'}
+        unknown = spec.keys() - {'name', 'config', 'machine', 'boot', 'setup', 'tests', 'must_pass', 'smoke'}
         if unknown or not {'name', 'tests'} <= spec.keys():
             raise Fail(f'{where}: a job has a name and tests, and no {sorted(unknown)}')
         self.name, self.setup = spec['name'], spec.get('setup', '')
         self.config, self.machine = spec.get('config', 'debug'), spec.get('machine', 'vfio')
-        self.boot, self.alone = spec.get('boot', ''), spec.get('alone', False)
-        self.must_pass, self.smoke = spec.get('must_pass', False), spec.get('smoke', False)
+        self.boot, self.must_pass, self.smoke = spec.get('boot', ''), spec.get('must_pass', False), spec.get('smoke', False)
         self.tests = [Test(test) for test in spec['tests']]
 
     def boot_job(self, tests):

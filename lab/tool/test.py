@@ -144,7 +144,6 @@ class Boot:
     def __init__(self, config_name, machine, name, group, stock):
         self.name, self.machine = name + ('-stock' if stock else ''), machine
         self.results, self.todo, self.tests = [], [], []
-        self.alone = any(job.alone for job, _ in group)
         tree, _ = build.tree_of(stock)
         for job, tests in group:
             there = [t for t in tests if t.in_tree(tree)]
@@ -204,8 +203,7 @@ def machine_runs(chosen, stock):
     results += [r for each in ready if not each.todo for r in each.results]
     # The long ones first, so that no processor waits for the last of them.
     ready = sorted((each for each in ready if each.todo), key=lambda each: -sum(test.limit for test in each.tests))
-    alone = [number for number, each in enumerate(ready) if each.alone]
-    for each, outcome in zip(ready, boot.together([each.running() for each in ready], alone)):
+    for each, outcome in zip(ready, boot.together([each.running() for each in ready])):
         results += each.judge(outcome)
     return results
 
