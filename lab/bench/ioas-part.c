@@ -123,9 +123,6 @@ static void check_dma(struct ioas_bench *b, const char *name,
 	count(name, b->way, what, right, all);
 }
 
-/* Rounds without events are short; their differences want more of them */
-#define MORE_ROUNDS 20
-
 static void ioas_counts(struct ioas_bench *b, const char *name,
 			const struct layout *layout, bool memory_behind)
 {
@@ -205,6 +202,9 @@ static void revoke_traced(struct ioas_bench *b, const char *name,
 	sample_ns(name, way, "again",
 		  trace_time("dma_buf_pfn_revalidate", "map"));
 }
+
+/* Rounds without events are short; their differences want more of them. Also in bench.py. */
+#define MORE_ROUNDS 20
 
 /* Without events, of which even the ones that are off take time */
 static void ioas_round(struct ioas_bench *b, const char *name,

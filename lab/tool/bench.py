@@ -297,6 +297,11 @@ def growth(results, case, what):
     return last / before
 
 
+def quotient(value, by):
+    """Of two times. One that is a difference and not above zero says nothing, and must not hold."""
+    return value / by if value > 0 and by > 0 else float('inf')
+
+
 def verdicts(results):
     def ms(name):
         return results.median(f'ioas-whole.ours.{name}')
@@ -304,10 +309,15 @@ def verdicts(results):
     # What a mapping adds to turning memory decode off and on, there and here.
     revoke, again = (ms(name) - results.median(f'ioas-whole.none.{name}') for name in ('off', 'on'))
     stock = results.median('stock:ioas-whole.stock.off') - results.median('stock:ioas-whole.none.off')
+    unmap = results.median('stock:ioas-whole.stock.unmap')
     found = [
-        Verdict('revoke of 128 GiB / unmap of it by the stock kernel, at memory decode off', revoke / stock, 1,
+        Verdict('revoke of 128 GiB / unmap of it', quotient(revoke, ms('unmap')), 1,
+                f'{duration(revoke)} ms, {duration(ms("unmap"))} ms, one boot'),
+        Verdict('revoke of 128 GiB / unmap of it by the stock kernel', quotient(revoke, unmap), 1,
+                f'{duration(revoke)} ms, {duration(unmap)} ms, two boots'),
+        Verdict('revoke of 128 GiB / unmap of it by the stock kernel, at memory decode off', quotient(revoke, stock), 1,
                 f'{duration(revoke)} ms, {duration(stock)} ms, two boots'),
-        Verdict('mapping 128 GiB again / first map', again / ms('map'), 1.2,
+        Verdict('mapping 128 GiB again / first map', quotient(again, ms('map')), 1.2,
                 f'{duration(again)} ms, {duration(ms("map"))} ms, one boot'),
     ]
     for case, what in (('ranges', 'ranges'), ('entries', 'pages in each of 64 ranges')):
@@ -347,7 +357,7 @@ def about(rounds):
     return [f'Medians of {rounds} rounds in one boot under emulation (QEMU TCG): compare them with each other, not with a real machine.',
             'What has to do with memory decode is the write to the command register as a VMM does it, most of which is the device\'s own;',
             'what a mapping adds to it is the difference to "nothing mapped". Revoke and mapping again by events of the kernel contain the',
-            'events themselves. In the IOAS, all that is not by events has 20 times as many rounds.']
+            f'events themselves. In the IOAS, all that is not by events has {MORE_ROUNDS} times as many rounds.']
 
 
 def save(results, found, text, rounds):

@@ -194,7 +194,9 @@ def iommu_fault(trouble, found):
     processors for it. The series touches neither the driver nor its queue. Anything else in the console counts.
     """
     stalls = all(re.search(r'^rcu:.*stall|soft lockup', line) for _, line, _ in found)
-    waits = any('qi_submit_sync' in text for text in (trouble, *('\n'.join(lines) for _, _, lines in found)))
+    # A frame with a question mark may be left from an earlier call.
+    waits = any(re.search(r'(RIP=.*|^ ?|RIP: \S+:)qi_submit_sync', text, re.M)
+                for text in (trouble, *('\n'.join(lines) for _, _, lines in found)))
     if trouble.startswith('the machine hangs') and stalls and waits:
         return 'the IOMMU has not seen a command, and qi_submit_sync() waits for it'
     return None
