@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`kseries bisect`: each commit builds and, if wanted, boots and passes."""
 
+import contextlib
 import re
 import shutil
 
-from tool import boot, build, compose, jobs, ktap, packages, patches, paths, source, users
-from tool.run import Fail, say, step
+from tool import boot, build, compose, config, jobs, ktap, packages, patches, paths, source, users
+from tool.run import Fail, output, say, step, write
 from tool.source import git
 
 FOLDER = paths.BUILD / 'bisect'
+PASSED = paths.BUILD / 'state' / 'bisect-passed'     # a fingerprint of a commit and of how it was tried, in each line
 
 
 def bisect(config_name, boots):
     packages.need('kernel')
     if boots:
-        packages.need('qemu')
+        packages.need_qemu()
     loaded = patches.load()
     stock = source.stock()
     ids = compose.commits(stock, loaded)
@@ -30,6 +32,11 @@ def bisect(config_name, boots):
     bad = []
     for number, (commit, patch) in enumerate(zip(ids[1:], loaded), 1):
         say(f'==> {number} of {len(loaded)}: {patch.subject}')
+        line = build.fingerprint(commit, boots, *(p.read_bytes() for p in config.fragments(arch.name, config_name)),
+                                 output(f'{arch.cross}gcc', '--version'))
+        if line in passed():
+            say('    nothing has changed since it passed')
+            continue
         git('checkout', '-q', '-f', '--detach', commit, tree=FOLDER)
         kernel = build.Kernel(arch, config_name, FOLDER, commit, False)
         kernel.log = paths.LOGS / f'bisect-{number:04}.log'
@@ -38,12 +45,19 @@ def bisect(config_name, boots):
             say(f'    built: {", ".join(built)}')
             if boots:
                 smoke(kernel, number)
+            write(PASSED, '\n'.join([*passed(), line]))
         except Fail as fail:
             bad.append(patch.name)
             say(f'    {patch.name}: {fail}')
     print(f'{len(loaded) - len(bad)} of {len(loaded)} commits build{" and boot" if boots else ""}')
     if bad:
         raise Fail('these do not: ' + ', '.join(bad))
+
+
+def passed():
+    with contextlib.suppress(OSError):
+        return PASSED.read_text().splitlines()
+    return []
 
 
 def touched(kernel, commit, boots):
