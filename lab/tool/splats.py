@@ -20,7 +20,8 @@ def load(path=None):
             pattern, separator, reason = line[2:].partition('  #')
             if not separator or not reason.strip():
                 raise Fail(f'lab/splats:{number}: an exception needs a reason, after two spaces and "#"')
-            exceptions.append(re.compile(pattern))
+            pattern, _, context = pattern.partition(' && ')
+            exceptions.append((re.compile(pattern), re.compile(context, re.M)))
         else:
             patterns.append(re.compile(line))
     if not patterns:
@@ -38,9 +39,11 @@ def find(console, lists=None):
             during = line[15:].strip()
         elif line.startswith('kseries: end'):
             during = 'the end'
-        if any(p.search(line) for p in patterns) and not any(e.search(line) for e in exceptions):
+        follows = lines[number:number + CONTEXT]
+        excepted = any(e.search(line) and c.search('\n'.join(follows)) for e, c in exceptions)
+        if any(p.search(line) for p in patterns) and not excepted:
             # "cut here" says nothing; the next line does, and is found for itself.
             if 'cut here' in line and number + 1 < len(lines) and any(p.search(lines[number + 1]) for p in patterns):
                 continue
-            found.append((during, line, lines[number:number + CONTEXT]))
+            found.append((during, line, follows))
     return found
