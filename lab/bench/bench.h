@@ -94,14 +94,45 @@ void trace_disable(void);
 void trace_start(void);
 void trace_stop(void);
 unsigned int trace_count(const char *event);
-__u64 trace_time(const char *begin, const char *end);
 unsigned int trace_count_between(const char *event, const char *field,
 				 __u64 first, __u64 end);
 void trace_close(void);
 
+/* Times functions of the kernel, between trace_open() and trace_close() */
+void probe_open(void);
+void probe_add(const char *function);
+void probe_start(void);
+__u64 probe_time(void);
+void probe_cost(__u64 ns);
+void probe_close(void);
+
+/* ioas-part.c, for kernel-part.c as well */
+#define BAR_IOVA	(256 * SZ_1G)
+
+struct ioas_bench {
+	struct bar bar;
+	struct vfio_pci peer;
+	int iommufd;
+	__u32 ioas;
+	__u64 *memory;		/* a page that the peer reads */
+	bool stock;
+	const char *way;
+};
+
+void ioas_bench_open(struct ioas_bench *b, const struct options *opt);
+void layout_export(struct ioas_bench *b, const struct layout *layout, int *fds);
+void layout_map(struct ioas_bench *b, const struct layout *layout,
+		const int *fds);
+void layout_unmap(struct ioas_bench *b, const struct layout *layout);
+void layout_close(struct ioas_bench *b, const struct layout *layout, int *fds);
+
+/* Rounds of what is short, for each one of --rounds. Also in bench.py. */
+#define MORE_ROUNDS	20
+
 /* The parts */
 void bench_kvm(const struct options *opt);
 void bench_ioas(const struct options *opt);
+void bench_kernel(const struct options *opt);
 void bench_type1(const struct options *opt);
 
 #endif /* BENCH_H */

@@ -14,21 +14,9 @@
 
 #include "bench.h"
 
-#define BAR_IOVA	(256 * SZ_1G)
 #define MEMORY_IOVA	SZ_64M
 
-struct ioas_bench {
-	struct bar bar;
-	struct vfio_pci peer;
-	int iommufd;
-	__u32 ioas;
-	__u64 *memory;		/* a page that the peer reads */
-	bool stock;
-	const char *way;
-};
-
-static void layout_export(struct ioas_bench *b, const struct layout *layout,
-			  int *fds)
+void layout_export(struct ioas_bench *b, const struct layout *layout, int *fds)
 {
 	/* The stock kernel takes buffers of one range only */
 	if (!b->stock)
@@ -37,8 +25,8 @@ static void layout_export(struct ioas_bench *b, const struct layout *layout,
 		fds[i] = bar_export(&b->bar, &layout->segments[i], 1);
 }
 
-static void layout_map(struct ioas_bench *b, const struct layout *layout,
-		       const int *fds)
+void layout_map(struct ioas_bench *b, const struct layout *layout,
+		const int *fds)
 {
 	__u64 offset = 0;
 
@@ -52,14 +40,13 @@ static void layout_map(struct ioas_bench *b, const struct layout *layout,
 	}
 }
 
-static void layout_close(struct ioas_bench *b, const struct layout *layout,
-			 int *fds)
+void layout_close(struct ioas_bench *b, const struct layout *layout, int *fds)
 {
 	for (unsigned int i = 0; i < (b->stock ? layout->nr : 1); i++)
 		close(fds[i]);
 }
 
-static void layout_unmap(struct ioas_bench *b, const struct layout *layout)
+void layout_unmap(struct ioas_bench *b, const struct layout *layout)
 {
 	for (unsigned int i = 0; i < layout->nr; i++)
 		ioas_unmap(b->iommufd, b->ioas,
@@ -179,33 +166,6 @@ static void ioas_counts(struct ioas_bench *b, const char *name,
 	layout_close(b, layout, fds);
 }
 
-/*
- * Most of the time of a write to the command register is the device's own. What
- * is the importer's is the difference between many of them with and without a
- * mapping. This shows it for each by itself, by the kernel's events, which take
- * time as well: from the call of an importer to the end of its work, which for
- * unmapping is later than the flush of the IOTLB.
- */
-static void revoke_traced(struct ioas_bench *b, const char *name,
-			  const char *way)
-{
-	if (b->stock)
-		return;
-	trace_start();
-	bar_decode(&b->bar, false);
-	trace_stop();
-	sample_ns(name, way, "revoke",
-		  trace_time("dma_buf_pfn_invalidate", "dma_buf_pfn_unmap"));
-	trace_start();
-	bar_decode(&b->bar, true);
-	trace_stop();
-	sample_ns(name, way, "again",
-		  trace_time("dma_buf_pfn_revalidate", "map"));
-}
-
-/* Rounds without events are short; their differences want more of them. Also in bench.py. */
-#define MORE_ROUNDS 20
-
 /* Without events, of which even the ones that are off take time */
 static void ioas_round(struct ioas_bench *b, const char *name,
 		       const struct layout *layout)
@@ -251,76 +211,6 @@ static void ioas_round(struct ioas_bench *b, const char *name,
 	layout_close(b, layout, fds);
 }
 
-static void ioas_round_traced(struct ioas_bench *b, const char *name,
-			      const struct layout *layout)
-{
-	int fds[2];
-
-	layout_export(b, layout, fds);
-	layout_map(b, layout, fds);
-	revoke_traced(b, name, b->way);
-	layout_unmap(b, layout);
-	layout_close(b, layout, fds);
-}
-
-/*
- * @nr ranges that are not contiguous, at contiguous IOVAs: map, unmap, revoke and
- * mapping again, for more and more ranges or more and more of each.
- */
-static void ranges_case(struct ioas_bench *b, const struct options *opt,
-			const char *name, unsigned int nr, __u64 size,
-			__u64 stride)
-{
-	struct segment *segments = calloc(nr, sizeof(*segments));
-	char way[32];
-	__u64 start;
-
-	if (!segments)
-		fail("out of memory");
-	for (unsigned int i = 0; i < nr; i++) {
-		segments[i].offset = (nr - 1 - i) * stride;
-		segments[i].size = size;
-	}
-	snprintf(way, sizeof(way), "%ux%llu", nr, size);
-
-	for (unsigned int round = 0; round <= opt->rounds; round++) {
-		int fd = bar_export(&b->bar, segments, nr);
-
-		/* The first round counts, and is not measured */
-		if (!round) {
-			trace_start();
-			ioas_map_dmabuf(b->iommufd, b->ioas, BAR_IOVA, fd, 0,
-					nr * size);
-			trace_stop();
-			count(name, way, "iommu-map-calls", trace_count("map"),
-			      nr);
-			count(name, way, "ranges",
-			      trace_count("dma_buf_pfn_range"), nr);
-			trace_start();
-			bar_decode(&b->bar, false);
-			bar_decode(&b->bar, true);
-			ioas_unmap(b->iommufd, b->ioas, BAR_IOVA, nr * size);
-			trace_stop();
-			count(name, way, "iommu-map-calls-on",
-			      trace_count("map"), nr);
-			count(name, way, "iommu-unmap-calls",
-			      trace_count("unmap"), 2);
-			close(fd);
-			continue;
-		}
-
-		start = now();
-		ioas_map_dmabuf(b->iommufd, b->ioas, BAR_IOVA, fd, 0, nr * size);
-		sample(name, way, "map", start);
-		revoke_traced(b, name, way);
-		start = now();
-		ioas_unmap(b->iommufd, b->ioas, BAR_IOVA, nr * size);
-		sample(name, way, "unmap", start);
-		close(fd);
-	}
-	free(segments);
-}
-
 static void events_enable(struct ioas_bench *b)
 {
 	if (!b->stock)
@@ -348,37 +238,41 @@ static void check_vma(struct ioas_bench *b, const struct layout *whole)
 	bar_munmap(&b->bar, va);
 }
 
+void ioas_bench_open(struct ioas_bench *b, const struct options *opt)
+{
+	b->stock = opt->stock;
+	b->way = opt->stock ? "stock" : "ours";
+	bar_open(&b->bar, opt->device, opt->bar);
+	b->iommufd = iommufd_open();
+	vfio_bind(&b->bar.dev, b->iommufd);
+	b->ioas = ioas_alloc(b->iommufd);
+	vfio_attach(&b->bar.dev, b->ioas);
+	bar_setup(&b->bar);
+
+	b->memory = mmap(NULL, SZ_4K, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (b->memory == MAP_FAILED)
+		fail("mmap: %s", strerror(errno));
+	ioas_map_memory(b->iommufd, b->ioas, MEMORY_IOVA, b->memory, SZ_4K);
+}
+
 void bench_ioas(const struct options *opt)
 {
-	struct ioas_bench b = {
-		.stock = opt->stock,
-		.way = opt->stock ? "stock" : "ours",
-	};
+	struct ioas_bench b = {};
 	const char *hole_name;
 	struct layout whole, hole;
 	bool big;
 
 	if (!opt->peer)
 		fail("the ioas part needs --peer");
-	bar_open(&b.bar, opt->device, opt->bar);
+	ioas_bench_open(&b, opt);
 	vfio_open(&b.peer, opt->peer);
-	b.iommufd = iommufd_open();
-	vfio_bind(&b.bar.dev, b.iommufd);
 	vfio_bind(&b.peer, b.iommufd);
 	if (!edu_is(&b.peer))
 		fail("%s is not QEMU's edu", opt->peer);
-	b.ioas = ioas_alloc(b.iommufd);
-	vfio_attach(&b.bar.dev, b.ioas);
 	vfio_attach(&b.peer, b.ioas);
-	bar_setup(&b.bar);
 	vfio_set_command(&b.peer, 0, 0x6);
 	bar_layouts(&b.bar, opt, &whole, &hole);
-
-	b.memory = mmap(NULL, SZ_4K, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (b.memory == MAP_FAILED)
-		fail("mmap: %s", strerror(errno));
-	ioas_map_memory(b.iommufd, b.ioas, MEMORY_IOVA, b.memory, SZ_4K);
 
 	big = !strcmp(hole.name, "hole");
 	hole_name = big ? "ioas-hole" : "ioas-msix";
@@ -391,29 +285,11 @@ void bench_ioas(const struct options *opt)
 	if (big)
 		ioas_counts(&b, "ioas-whole", &whole, true);
 	ioas_counts(&b, hole_name, &hole, big);
+	trace_close();
 
-	trace_disable();
 	for (unsigned int i = 0; i < MORE_ROUNDS * opt->rounds; i++) {
 		if (big)
 			ioas_round(&b, "ioas-whole", &whole);
 		ioas_round(&b, hole_name, &hole);
 	}
-	events_enable(&b);
-
-	for (unsigned int i = 0; i < opt->rounds; i++) {
-		if (big)
-			ioas_round_traced(&b, "ioas-whole", &whole);
-		ioas_round_traced(&b, hole_name, &hole);
-	}
-
-	if (big && !opt->stock) {
-		/* More ranges of one entry each */
-		for (unsigned int nr = 1; nr <= 16384; nr *= 4)
-			ranges_case(&b, opt, "ranges", nr, SZ_2M, 2 * SZ_2M);
-		/* 64 ranges of more entries each, of 4 KiB */
-		for (unsigned int pages = 1; pages <= 256; pages *= 4)
-			ranges_case(&b, opt, "entries", 64, pages * SZ_4K,
-				    2 * SZ_2M);
-	}
-	trace_close();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The clock, what is printed, the memory used for page tables, and the kernel's
- * trace events
+ * The clock, what is printed, the memory used for page tables, the kernel's
+ * trace events, and probes of its functions
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,13 +50,18 @@ bool all_counts_right(void)
 	return !wrong;
 }
 
-static void write_file(const char *path, const char *text)
+static void write_how(const char *path, const char *text, int how)
 {
-	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	int fd = open(path, O_WRONLY | O_CLOEXEC | how);
 
 	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
 		fail("%s: %s", path, strerror(errno));
 	close(fd);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	write_how(path, text, O_TRUNC);
 }
 
 struct memory memory_used(void)
@@ -90,7 +95,8 @@ struct memory memory_used(void)
 	return memory;
 }
 
-#define INSTANCE "/sys/kernel/tracing/instances/kseries-bench"
+#define TRACING "/sys/kernel/tracing"
+#define INSTANCE TRACING "/instances/kseries-bench"
 
 void trace_open(void)
 {
@@ -98,7 +104,6 @@ void trace_open(void)
 		fail(INSTANCE ": %s", strerror(errno));
 	write_file(INSTANCE "/tracing_on", "0");
 	write_file(INSTANCE "/buffer_size_kb", "8192");
-	write_file(INSTANCE "/trace_clock", "mono");
 }
 
 void trace_enable(const char *event)
@@ -160,34 +165,6 @@ unsigned int trace_count_between(const char *event, const char *field,
 	return nr;
 }
 
-/* From the first @begin to the last @end. The kernel prints microseconds */
-__u64 trace_time(const char *begin, const char *end)
-{
-	double first = 0, last = 0, at;
-	char line[1024], name[128];
-	FILE *file;
-
-	file = fopen(INSTANCE "/trace", "re");
-	if (!file)
-		fail(INSTANCE "/trace: %s", strerror(errno));
-	while (fgets(line, sizeof(line), file)) {
-		/* TASK-PID [CPU] FLAGS SECONDS: EVENT: */
-		char *text = strchr(line, ']');
-
-		if (*line == '#' || !text ||
-		    sscanf(text, "] %*s %lf: %127[^:]", &at, name) != 2)
-			continue;
-		if (!strcmp(name, begin) && !first)
-			first = at;
-		if (!strcmp(name, end))
-			last = at;
-	}
-	fclose(file);
-	if (!first || last < first)
-		fail("no %s and %s in the trace", begin, end);
-	return (last - first) * 1e9;
-}
-
 unsigned int trace_count(const char *event)
 {
 	return trace_count_between(event, NULL, 0, 0);
@@ -197,4 +174,115 @@ void trace_close(void)
 {
 	trace_disable();
 	rmdir(INSTANCE);
+}
+
+static struct {
+	int pipe;
+	__u64 cycles, ns;	/* when it was opened */
+	__u64 cost;		/* of the probes of one call, in ns */
+} probes;
+
+void probe_open(void)
+{
+	write_file(TRACING "/kprobe_events", "");
+	/* By traps all of them, which take the same of each */
+	write_file("/proc/sys/debug/kprobes-optimization", "0");
+	/* The kernel prints no more than microseconds of the other clocks */
+	write_file(INSTANCE "/trace_clock", "x86-tsc");
+	probes.pipe = open(INSTANCE "/trace_pipe",
+			   O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (probes.pipe < 0)
+		fail(INSTANCE "/trace_pipe: %s", strerror(errno));
+	probes.cycles = __builtin_ia32_rdtsc();
+	probes.ns = now();
+}
+
+/* Of the probes of a place the latest is called first: _in comes after what _out has to prepare */
+void probe_add(const char *function)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "p:kseries/%s_in %s\nr:kseries/%s_out %s\n", function,
+		 function, function, function);
+	write_how(TRACING "/kprobe_events", text, O_APPEND);
+}
+
+/* The cycles between each FUNCTION_in and its FUNCTION_out, and how many there are */
+static __u64 probe_cycles(char *text, unsigned int *calls)
+{
+	__u64 sum = 0, begin = 0;
+	char *line, *rest;
+
+	*calls = 0;
+	for (line = strtok_r(text, "\n", &rest); line;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		/* TASK-PID [CPU] FLAGS CYCLES: EVENT: */
+		char *where = strchr(line, ']');
+		unsigned long long at;
+		char name[128];
+		size_t len;
+
+		if (strstr(line, "LOST"))
+			fail("the trace buffer is too small");
+		if (!where ||
+		    sscanf(where, "] %*s %llu: %127[^:]", &at, name) != 2)
+			continue;
+		len = strlen(name);
+		if (len > 3 && !strcmp(name + len - 3, "_in")) {
+			begin = at;
+		} else if (begin) {
+			sum += at - begin;
+			begin = 0;
+			++*calls;
+		}
+	}
+	return sum;
+}
+
+/* What the calls since the last call of this took, without what the probes take, in ns */
+__u64 probe_time(void)
+{
+	static char text[1 << 16];
+	unsigned int calls;
+	double ns_per_cycle;
+	size_t used = 0;
+	ssize_t got;
+	__u64 ns;
+
+	do {
+		got = read(probes.pipe, text + used, sizeof(text) - 1 - used);
+		used += got > 0 ? got : 0;
+	} while (got > 0);
+	if (!got)
+		fail("more calls than were expected");
+	if (errno != EAGAIN)
+		fail(INSTANCE "/trace_pipe: %s", strerror(errno));
+	text[used] = 0;
+
+	ns_per_cycle = (double)(now() - probes.ns) /
+		       (__builtin_ia32_rdtsc() - probes.cycles);
+	ns = probe_cycles(text, &calls) * ns_per_cycle;
+	if (!calls)
+		fail("no function with a probe was called");
+	return ns > calls * probes.cost ? ns - calls * probes.cost : 0;
+}
+
+void probe_cost(__u64 ns)
+{
+	probes.cost = ns;
+}
+
+/* From here on, and no events */
+void probe_start(void)
+{
+	trace_disable();
+	trace_start();
+	trace_enable("kseries");
+}
+
+void probe_close(void)
+{
+	trace_disable();
+	close(probes.pipe);
 }
