@@ -37,7 +37,7 @@ def boot(args):
 
 def demo(args):
     from tool import demo
-    return demo.demo()
+    return demo.demo(args.arch)
 
 
 def test(args):
@@ -45,7 +45,7 @@ def test(args):
     if args.list:
         return test.listing()
     if args.record_stock:
-        return test.record_stock()
+        return test.record_stock(args.filter)
     return test.test(args.filter)
 
 
@@ -92,7 +92,7 @@ def parse(argv):
     p = verb(boot, 'arch', 'config')
     p.add_argument('--machine', default='vfio')
     p.add_argument('--stock', action='store_true')
-    verb(demo)
+    verb(demo).add_argument('arch', nargs='*')
     p = verb(test)
     p.add_argument('filter', nargs='*')
     p.add_argument('--list', action='store_true')

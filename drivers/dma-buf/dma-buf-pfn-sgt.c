@@ -14,6 +14,13 @@
 
 #include "dma-buf-pfn.h"
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/dma_buf_pfn_sgt.h>
+
+/* What the map event told is mapped from the one to the other */
+EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_sgt_map);
+EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_sgt_free);
+
 struct dma_buf_pfn_sgt {
 	struct phys_vec *phys;
 	size_t nr;
@@ -103,6 +110,8 @@ struct sg_table *dma_buf_pfn_map_sgt(struct dma_buf_attachment *attach,
 	} else {
 		sgt = dma_buf_phys_vec_to_sgt(attach, provider, ranges.phys,
 					      ranges.nr, dmabuf->size, dir);
+		if (!IS_ERR(sgt))
+			trace_dma_buf_pfn_sgt_map(&pfn, attach, sgt);
 		dma_buf_pfn_unmap(&pfn);
 	}
 

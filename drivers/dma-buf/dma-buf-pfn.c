@@ -58,12 +58,12 @@
 #include <trace/events/dma_buf_pfn.h>
 
 /*
- * The KUnit tests look at what the events say. A map that fails late has emitted
- * ranges: only the map event tells that they are not in use.
+ * The KUnit tests, and a simulated TSM, look at what the events say. A map that
+ * fails late has emitted ranges: only the map event tells that they are not in use.
  */
-EXPORT_TRACEPOINT_SYMBOL_GPL(dma_buf_pfn_range);
-EXPORT_TRACEPOINT_SYMBOL_GPL(dma_buf_pfn_map);
-EXPORT_TRACEPOINT_SYMBOL_GPL(dma_buf_pfn_unmap);
+EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_range);
+EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_map);
+EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_unmap);
 
 /* A bug of the exporter or the importer, not of userspace */
 #ifdef CONFIG_DMABUF_DEBUG
@@ -406,7 +406,8 @@ EXPORT_SYMBOL_FOR_MODULES(dma_buf_pfn_unmap, "iommufd,kvm,dmabuf_kunit");
  * Context: Process context, sleeps. The caller holds neither the reservation
  * lock nor mmap_lock.
  *
- * Return: 0, or -EINTR for a signal.
+ * Return: 0, -EINTR for a signal, or -EAGAIN if it takes long and @killable is
+ * false. Then the caller drops whatever it has, and tries the whole again.
  */
 int dma_buf_pfn_wait(struct dma_buf_pfn_attachment *attach, bool killable)
 {

@@ -580,17 +580,20 @@ static void test_mmap_retry(struct kunit *test)
 
 #define NR_BIG		6
 
+/* More than an address of 32 bits can be; the test is skipped there */
+#define BIG_PADDR(gib, offset)	((phys_addr_t)((gib) * (u64)SZ_1G + (offset)))
+
 static const struct phys_vec big_phys[NR_BIG] = {
-	{ .paddr = 4 * (u64)SZ_1G, .len = SZ_1G + SZ_2M },
+	{ .paddr = BIG_PADDR(4, 0), .len = SZ_1G + SZ_2M },
 	/* Touches the one before, so that both are one */
-	{ .paddr = 5 * (u64)SZ_1G + SZ_2M, .len = SZ_1G - SZ_2M },
+	{ .paddr = BIG_PADDR(5, SZ_2M), .len = SZ_1G - SZ_2M },
 	/* Begins in the middle of a large page */
-	{ .paddr = 8 * (u64)SZ_1G + SZ_1M, .len = SZ_4M },
+	{ .paddr = BIG_PADDR(8, SZ_1M), .len = SZ_4M },
 	/* A large page, and a page more */
-	{ .paddr = 9 * (u64)SZ_1G, .len = SZ_2M + PAGE_SIZE },
+	{ .paddr = BIG_PADDR(9, 0), .len = SZ_2M + PAGE_SIZE },
 	/* Off by a page */
-	{ .paddr = 10 * (u64)SZ_1G + PAGE_SIZE, .len = SZ_4M },
-	{ .paddr = 12 * (u64)SZ_1G, .len = SZ_8M - 2 * PAGE_SIZE },
+	{ .paddr = BIG_PADDR(10, PAGE_SIZE), .len = SZ_4M },
+	{ .paddr = BIG_PADDR(12, 0), .len = SZ_8M - 2 * PAGE_SIZE },
 };
 
 #define BIG_SIZE	(2 * (u64)SZ_1G + SZ_4M + SZ_2M + SZ_4M + SZ_8M - PAGE_SIZE)

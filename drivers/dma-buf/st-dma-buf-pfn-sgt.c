@@ -6,6 +6,8 @@
 #include <linux/dma-buf-mapping.h>
 #include <linux/dma-resv.h>
 #include <linux/pci-p2pdma.h>
+#include <trace/events/dma_buf_pfn.h>
+#include <trace/events/dma_buf_pfn_sgt.h>
 
 #include "st-dma-buf-pfn-mock.h"
 
@@ -46,18 +48,107 @@ static int map_sgt(struct mock_exporter *exp, struct device *dev,
 	return ret;
 }
 
+#ifdef CONFIG_TRACEPOINTS
+struct sgt_log {
+	struct dma_buf *dmabuf;
+	/* What the helper is to the exporter */
+	struct dma_buf_pfn_attachment *pfn;
+	const struct sg_table *sgt;
+	char events[8];
+	unsigned int nr;
+};
+
+static void log_event(struct sgt_log *log, struct dma_buf *dmabuf, char event)
+{
+	if (dmabuf == log->dmabuf && log->nr < sizeof(log->events) - 1)
+		log->events[log->nr++] = event;
+}
+
+static void probe_map(void *data, struct dma_buf_pfn_attachment *attach,
+		      u64 offset, u64 length, int ret)
+{
+	struct sgt_log *log = data;
+
+	if (attach->dmabuf == log->dmabuf)
+		log->pfn = attach;
+	log_event(log, attach->dmabuf, ret ? 'f' : 'm');
+}
+
+static void probe_unmap(void *data, struct dma_buf_pfn_attachment *attach)
+{
+	log_event(data, attach->dmabuf, 'u');
+}
+
+/* Capitals for what is the same attachment, or table, as in the event before */
+static void probe_sgt_map(void *data, struct dma_buf_pfn_attachment *pfn,
+			  struct dma_buf_attachment *attach,
+			  const struct sg_table *sgt)
+{
+	struct sgt_log *log = data;
+
+	if (attach->dmabuf == log->dmabuf)
+		log->sgt = sgt;
+	log_event(log, attach->dmabuf, pfn == log->pfn ? 'S' : 's');
+}
+
+static void probe_sgt_free(void *data, struct dma_buf_attachment *attach,
+			   const struct sg_table *sgt)
+{
+	struct sgt_log *log = data;
+
+	log_event(log, attach->dmabuf, sgt == log->sgt ? 'F' : 'x');
+}
+
+static void begin_log(struct kunit *test, struct sgt_log *log)
+{
+	KUNIT_EXPECT_EQ(test, 0, register_trace_dma_buf_pfn_map(probe_map, log));
+	KUNIT_EXPECT_EQ(test, 0,
+			register_trace_dma_buf_pfn_unmap(probe_unmap, log));
+	KUNIT_EXPECT_EQ(test, 0,
+			register_trace_dma_buf_pfn_sgt_map(probe_sgt_map, log));
+	KUNIT_EXPECT_EQ(test, 0,
+			register_trace_dma_buf_pfn_sgt_free(probe_sgt_free, log));
+}
+
+static void end_log(struct kunit *test, struct sgt_log *log,
+		    const char *expected)
+{
+	unregister_trace_dma_buf_pfn_map(probe_map, log);
+	unregister_trace_dma_buf_pfn_unmap(probe_unmap, log);
+	unregister_trace_dma_buf_pfn_sgt_map(probe_sgt_map, log);
+	unregister_trace_dma_buf_pfn_sgt_free(probe_sgt_free, log);
+	tracepoint_synchronize_unregister();
+
+	KUNIT_EXPECT_STREQ(test, log->events, expected);
+}
+#else
+struct sgt_log {
+	struct dma_buf *dmabuf;
+};
+
+static void begin_log(struct kunit *test, struct sgt_log *log)
+{
+}
+
+static void end_log(struct kunit *test, struct sgt_log *log,
+		    const char *expected)
+{
+}
+#endif
+
 static void test_sgt_refused(struct kunit *test)
 {
 	static const struct {
 		u32 kind;
 		int ret;
 		unsigned int nr_emit;
+		const char *events;
 	} cases[] = {
-		{ DMA_BUF_PFN_RAM, -EOPNOTSUPP, 1 },
-		{ DMA_BUF_PFN_DEVICE_CACHED, -EOPNOTSUPP, 1 },
+		{ DMA_BUF_PFN_RAM, -EOPNOTSUPP, 1, "f" },
+		{ DMA_BUF_PFN_DEVICE_CACHED, -EOPNOTSUPP, 1, "f" },
 		/* These get to pci_p2pdma_map_type(), which knows no such device */
-		{ DMA_BUF_PFN_MMIO, -EINVAL, NR_SGT_PAGES },
-		{ DMA_BUF_PFN_MMIO_ANY, -EINVAL, NR_SGT_PAGES },
+		{ DMA_BUF_PFN_MMIO, -EINVAL, NR_SGT_PAGES, "mu" },
+		{ DMA_BUF_PFN_MMIO_ANY, -EINVAL, NR_SGT_PAGES, "mu" },
 	};
 	struct p2pdma_provider *provider;
 	struct mock_exporter *exp;
@@ -74,10 +165,16 @@ static void test_sgt_refused(struct kunit *test)
 	provider->owner = &owner->dev;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sgt_log log = {};
+
 		exp = export_scattered(test, DMA_BUF_PFN_REVOCABLE,
 				       cases[i].kind);
+		log.dmabuf = exp->dmabuf;
+		begin_log(test, &log);
 		KUNIT_EXPECT_EQ(test, cases[i].ret,
 				map_sgt(exp, dev, provider));
+		/* Without a table there is nothing to be told of one */
+		end_log(test, &log, cases[i].events);
 		KUNIT_EXPECT_EQ(test, 1, exp->map_calls);
 		KUNIT_EXPECT_EQ(test, cases[i].nr_emit, exp->nr_emit);
 		KUNIT_EXPECT_EQ(test, 0, exp->maps);
@@ -112,6 +209,7 @@ static void test_sgt(struct kunit *test)
 	struct p2pdma_provider *provider;
 	unsigned int i = 0, wrong = 0;
 	struct mock_exporter *exp;
+	struct sgt_log log = {};
 	struct scatterlist *sg;
 	struct fake_pci *fake;
 	struct sg_table *sgt;
@@ -145,6 +243,8 @@ static void test_sgt(struct kunit *test)
 		KUNIT_FAIL(test, "attach failed: %pe", attach);
 		goto out_put;
 	}
+	log.dmabuf = exp->dmabuf;
+	begin_log(test, &log);
 	dma_resv_lock(exp->dmabuf->resv, NULL);
 	sgt = dma_buf_pfn_map_sgt(attach, provider, DMA_BIDIRECTIONAL);
 	if (IS_ERR(sgt)) {
@@ -166,6 +266,8 @@ static void test_sgt(struct kunit *test)
 		dma_buf_free_sgt(attach, sgt, DMA_BIDIRECTIONAL);
 	}
 	dma_resv_unlock(exp->dmabuf->resv);
+	/* Who follows the events has it from one or the other at any time */
+	end_log(test, &log, "mSuF");
 	dma_buf_detach(exp->dmabuf, attach);
 out_put:
 	put_device(dev);

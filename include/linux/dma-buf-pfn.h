@@ -13,6 +13,7 @@
 struct dma_buf;
 struct dma_buf_pfn_attachment;
 struct phys_vec;
+struct vm_area_struct;
 
 /**
  * DOC: models
@@ -190,9 +191,20 @@ struct dma_buf_pfn_exporter_ops {
 	 * @killable. Called without the reservation lock; must not take
 	 * mmap_lock. Optional.
 	 *
-	 * Return: 0, or -EINTR.
+	 * Return: 0, -EINTR, or, if not @killable, -EAGAIN if it takes so long
+	 * that the importer should come back without the locks that it has.
 	 */
 	int (*wait)(struct dma_buf_pfn_attachment *attach, bool killable);
+
+	/**
+	 * @may_become_private:
+	 *
+	 * Whether the memory may be made private to a confidential VM, so that
+	 * nobody may keep a way to it who is not told of that. Called without
+	 * the reservation lock, under mmap_lock. The answer may change, from
+	 * one call to the next. Optional.
+	 */
+	bool (*may_become_private)(struct dma_buf *dmabuf);
 };
 
 /**
@@ -261,5 +273,16 @@ int dma_buf_pfn_emit_phys(struct dma_buf_pfn_attachment *attach,
 			  const struct phys_vec *phys, size_t nr, u32 kind,
 			  u64 offset, u64 length);
 void dma_buf_revalidate_mappings(struct dma_buf *dmabuf);
+
+/* For those who take physical addresses from VMAs */
+#if defined(CONFIG_DMA_SHARED_BUFFER) && defined(CONFIG_MMU)
+bool dma_buf_pfn_vma_may_become_private(const struct vm_area_struct *vma);
+#else
+static inline bool
+dma_buf_pfn_vma_may_become_private(const struct vm_area_struct *vma)
+{
+	return false;
+}
+#endif
 
 #endif /* _LINUX_DMA_BUF_PFN_H */

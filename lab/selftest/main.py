@@ -8,6 +8,7 @@ for each, and `@end`.
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -630,6 +631,10 @@ def splats_are_found(repo):
         assert splats.find(line), f'not found: {line}'
     for line in ('[    1.0] pci 0000:00:01.0: BUG-free', '[    1.0] BUG: KCSAN: data-race in tick_sched / tick_nohz', '[    1.0] kseries: begin kvm/WARNING', '[    1.0] Run /init as init process'):
         assert not splats.find(line), f'found: {line}'
+    lists = splats.load()
+    lists[1].append((re.compile('^WARNING: of'), re.compile('^its cause', re.M)))
+    assert not splats.find('[ 1.0] WARNING: of something\n[ 1.0] its cause\n', lists)
+    assert splats.find('[ 1.0] WARNING: of something\n[ 1.0] not its cause\n', lists), 'an exception is for its cause alone'
     during = splats.find('[ 1.0] kseries: begin kvm/x\n[ 2.0] BUG: bad\n')
     assert during[0][0] == 'kvm/x', during
 
@@ -734,6 +739,49 @@ def package_sources_are_derived(repo):
 
 
 @test
+def another_architecture_has_its_own(repo):
+    from tool import apt, boot, build, config, jobs, paths, users
+    arm = build.arch_of('arm64')
+    assert build.make_command(arm, Path('o'))[-1] == 'CROSS_COMPILE=aarch64-linux-gnu-'
+    assert not [word for word in build.make_command(build.arch_of('x86_64'), Path('o')) if 'CROSS' in word]
+
+    # Each fragment's own part follows it, and no part is another architecture's.
+    for arch, other in (('x86_64', 'arm64'), ('arm64', 'x86_64')):
+        for name in config.names():
+            found = [p.stem for p in config.fragments(arch, name)]
+            assert not [p for p in found if p.startswith(other)], found
+            own = f'{arch}-{name}'
+            assert own not in found or found.index(own) == found.index(name) + 1, found
+
+    assert users.archs('kvm/x86/foo') == ['x86_64'] and users.archs('kvm/arm64/foo') == ['arm64']
+    assert users.archs('kvm/foo') == ['x86_64', 'arm64']
+    for arch in build.ARCHS:
+        chosen = [t for _, tests in jobs.matching([], arch=arch) for t in tests]
+        assert chosen and all(arch in t.archs for t in chosen)
+    assert not [t for _, tests in jobs.matching(['kvm/x86/'], arch='arm64') for t in tests]
+
+    # A line for the kernel is none for QEMU.
+    kernel = build.Kernel(arm, 'base', repo.top, 'commit', False)
+    kernel.image = repo.top / 'Image'
+    kernel.image.write_text('')
+    words = boot.command(kernel, 'pkvm', repo.top, 'jobs')
+    assert words[0] == 'qemu-system-aarch64' and '@append' not in words and '-m' in words, words
+    line = words[words.index('-append') + 1]
+    assert 'kvm-arm.mode=protected' in line and 'ttyAMA0' in line and 'kseries=jobs' in line, line
+
+    # Packages of another architecture, in an apt of their own.
+    keep, paths.BUILD = paths.BUILD, repo.top
+    try:
+        private = apt.Private('arm64', 'Types: deb\nURIs: http://m.example/debian\nArchitectures: amd64\n', arch='arm64')
+        text = (private.folder / 'apt.conf').read_text()
+        assert 'APT::Architecture "arm64"' in text and 'Dir::State::status "/dev/null"' in text, text
+        assert 'Architectures' not in (private.folder / 'sources.list.d/kseries.sources').read_text()
+        assert 'arm64' not in (apt.Private('own', '').folder / 'apt.conf').read_text()
+    finally:
+        paths.BUILD = keep
+
+
+@test
 def a_fragment_line_that_does_not_survive_is_named(repo):
     from tool import config
     from tool.run import Fail
@@ -765,16 +813,60 @@ def bench_judges_counts_and_growth(repo):
     results.read('@count a.b.leaves 2 1\n')
     assert results.wrong() == ['a.b.leaves: 2, should be 1'], results.wrong()
 
-    def judged(cost):
-        grown = bench.Results()
-        for n in bench.RANGES:
-            grown.read(f'@sample {bench.ranges_way("ranges", n)}.map {cost(n)}\n')
-        return bench.growth(grown, 'ranges', 'map')
-    assert 3 < judged(lambda n: 90000 + 700 * n) < 5
-    assert judged(lambda n: 90000 + 7 * n * n) > 5, 'what grows with the square is taken for linear'
     assert bench.quotient(3, 2) == 1.5 and bench.quotient(3, -2) > 9 and bench.quotient(-3, 2) > 9, 'noise is taken for a result'
+
+    def grown(cost):
+        return bench.growth([(n, cost(n)) for n in bench.RANGES])
+    assert 0.99 < grown(lambda n: 90000 + 700 * n) < 1.01
+    assert grown(lambda n: 90000 + 7 * n * n.bit_length()) < 1.5
+    assert grown(lambda n: 90000 + 7 * n ** 1.5) > 1.5, 'what grows faster than its size is taken for linear'
+    assert grown(lambda n: 90000) > 9, 'what was not measured is taken for linear'
     panel = bench.benchplot.bars(0, 0, 500, 100, 'a < b', [('one', 'blue')], [('x', [(20, 10, 30)]), ('y', [None])])
     xml.dom.minidom.parseString(bench.benchplot.page(600, 200, 'title', ['note'], [panel]))
+
+
+@test
+def bench_holds_a_revoke_against_the_unmap(repo):
+    import xml.dom.minidom
+    from tool import bench
+    rounds = 2
+
+    def said(**changes):
+        """All that a bench says, where what is mapped costs 1000 and each range and page 10 more."""
+        results = bench.Results()
+
+        def tell(name, ns):
+            text = f'@sample {name} {changes.get(name.replace(".", "_").replace(":", "_").replace("-", "_"), ns)}\n'
+            results.read(text * bench.rounds_of(name, rounds))
+        for name in bench.missing(results, rounds):
+            if name.endswith(' no counts'):
+                results.read(f'@count {name.partition(": no")[0]}.all 1 1\n')
+                continue
+            case, way, what = name.rpartition(':')[2].split('.')
+            if case in ('ranges', 'entries'):
+                nr, size = (int(part) for part in way.split('x'))
+                tell(name, 1000 + 10 * nr * (size >> 12 if case == 'entries' else 1))
+            elif what in dict(bench.KERNEL_COUNTS).values():
+                results.read(f'@value {name} {changes.get(what.replace("-", "_"), 1) if "stock:" not in name else 1}\n')
+            else:
+                tell(name, 1000)
+        assert not bench.missing(results, rounds), bench.missing(results, rounds)
+        return results
+
+    def broken(**changes):
+        return [v.what for v in bench.verdicts(said(**changes)) if not v.holds]
+    assert broken() == [], broken()
+    assert len(broken(count_kernel_whole_ours_revoke=1200)) == 3
+    assert len(broken(count_kernel_whole_ours_revoke=1050)) == 2
+    assert broken(count_stock_kernel_whole_stock_unmap=990) == ['revoke of 128 GiB / unmap of it by the stock kernel']
+    assert broken(kernel_whole_ours_revoke=9000) == [], 'what the host was busy with is judged'
+    assert len(broken(count_kernel_whole_ours_again=1201)) == 1
+    assert len(broken(revoke_unmaps=2)) == 1 and len(broken(revoke_invalidations=2)) == 1
+    assert len(broken(revoke_invalidations=0)) == 1, 'an IOMMU that was told nothing is taken for a good one'
+    results = said()
+    text = bench.report(results, bench.verdicts(results), rounds)
+    assert 'DOES NOT HOLD' not in text and 'WRONG' not in text, text
+    xml.dom.minidom.parseString(bench.plot(results, bench.about(rounds)))
 
 
 def main():

@@ -139,15 +139,18 @@ def own(etc=ETC):
 class Private:
     """An apt configuration of its own, in build/apt/NAME."""
 
-    def __init__(self, name, sources, stale=False):
-        self.name, self.sources = name, sources
+    def __init__(self, name, sources, stale=False, arch=None):
+        # What an entry says of architectures is said of the machine's own.
+        self.sources = re.sub(r'^Architectures: .*\n', '', sources, flags=re.M) if arch else sources
+        self.name = name
         self.folder = paths.BUILD / 'apt' / name
         self.log = paths.LOGS / f'apt-{name}.log'
         for sub in ('sources.list.d', 'preferences.d', 'lists/partial', 'archives/partial'):
             (self.folder / sub).mkdir(parents=True, exist_ok=True)
-        (self.folder / 'sources.list.d' / 'kseries.sources').write_text(sources)
+        (self.folder / 'sources.list.d' / 'kseries.sources').write_text(self.sources)
         # A mirror that lags behind still serves a source, signed, that only has to be of some version.
         old = 'Acquire::Check-Valid-Until "false";\n' if stale else ''
+        other = f'APT::Architecture "{arch}";\nAPT::Architectures {{ "{arch}"; }};\nDir::State::status "/dev/null";\n' if arch else ''
         user = 'APT::Sandbox::User "root";\n' if os.geteuid() == 0 else ''
         (self.folder / 'apt.conf').write_text(
             f'Dir::Etc::sourcelist "/dev/null";\n'
@@ -158,7 +161,7 @@ class Private:
             f'Dir::Cache::archives "{self.folder}/archives";\n'
             f'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
             f'Acquire::Languages "none";\nAcquire::Retries "2";\n'
-            f'APT::Install-Recommends "false";\nAPT::Update::Error-Mode "any";\n{old}{user}')
+            f'APT::Install-Recommends "false";\nAPT::Update::Error-Mode "any";\n{old}{other}{user}')
 
     def env(self, **extra):
         return environment(APT_CONFIG=self.folder / 'apt.conf', DEBIAN_FRONTEND='noninteractive', **extra)

@@ -18,7 +18,10 @@ from tool.run import Fail, clock, environment, group, jobs as cores, say, step, 
 # nohz=off highres=off: a CPU that has lost a one-shot timer sleeps for the 65 s of the longest, and
 # one that has lost a tick of many goes on. (lab/machines/x86_64/common.args says how they get lost,
 # and keeps them from it. It has not been tried without these.)
-APPEND = 'console=ttyS0 panic=-1 printk.devkmsg=on iommu.strict=1 kvm.force_emulation_prefix=1 no_timer_check nohz=off highres=off'
+APPEND = {
+    'x86_64': 'console=ttyS0 panic=-1 printk.devkmsg=on iommu.strict=1 kvm.force_emulation_prefix=1 no_timer_check nohz=off highres=off mitigations=off',
+    'arm64': 'console=ttyAMA0 panic=-1 printk.devkmsg=on iommu.strict=1 nohz=off highres=off mitigations=off',
+}
 SLOWDOWN = int(os.environ.get('KSERIES_SLOWDOWN') or 1)     # a busy machine: every limit times this
 BOOT_LIMIT = 300 * SLOWDOWN         # until the first job begins
 ATTEMPTS = 3                        # when QEMU itself fails, which says nothing about the kernel
@@ -90,13 +93,15 @@ def concatenate(target, *parts):
 
 def command(kernel, machine, folder, mode, *extra):
     shutil.copyfile(kernel.image, folder / 'kernel')
-    return ['qemu-system-x86_64', *arguments(kernel.arch, machine), '-kernel', str(folder / 'kernel'),
-            '-initrd', str(folder / 'initrd'), '-append', f'{APPEND}{append(kernel.arch, machine)} kseries={mode}', *extra]
+    return [kernel.arch.qemu, *arguments(kernel.arch, machine), '-kernel', str(folder / 'kernel'),
+            '-initrd', str(folder / 'initrd'),
+            '-append', f'{APPEND[kernel.arch.name]}{append(kernel.arch, machine)} kseries={mode}', *extra]
 
 
 def shell(arch_name, config_name, machine, stock):
-    arguments(build.arch_of(arch_name), machine)
-    packages.need('qemu')
+    arch = build.arch_of(arch_name)
+    arguments(arch, machine)
+    packages.need_qemu(arch.qemu)
     kernel = build.kernel(arch_name, config_name, stock)
     folder = run_folder(f'shell-{os.getpid()}')
     try:
@@ -144,7 +149,7 @@ def together(machines):
 
 def running(kernel, machine, name, todo, programs, stream=None):
     """A machine as a generator that yields while it runs; its value is the outcome."""
-    packages.need('qemu')
+    packages.need_qemu(kernel.arch.qemu)
     folder = run_folder(name)
     outcome = Outcome()
     outcome.folder = folder

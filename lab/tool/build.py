@@ -13,11 +13,16 @@ from tool.source import git
 
 
 class Arch:
-    def __init__(self, name, kernel, image, cross=''):
+    """What kbuild calls it and makes of it, its QEMU, and its compiler: packages.SETS and prefix."""
+
+    def __init__(self, name, kernel, image, qemu, packages=(), cross=''):
         self.name, self.kernel, self.image, self.cross = name, kernel, image, cross
+        self.qemu, self.packages = qemu, packages
 
 
-ARCHS = {'x86_64': Arch('x86_64', 'x86', 'arch/x86/boot/bzImage')}
+ARCHS = {arch.name: arch for arch in (
+    Arch('x86_64', 'x86', 'arch/x86/boot/bzImage', 'qemu-system-x86_64'),
+    Arch('arm64', 'arm64', 'arch/arm64/boot/Image', 'qemu-system-aarch64', ['cross-arm64'], 'aarch64-linux-gnu-'))}
 
 
 def arch_of(name):
@@ -88,7 +93,7 @@ def kernel(arch_name, config_name, stock=False):
     arch = arch_of(arch_name)
     config.fragments(arch_name, config_name)
     tree, commit = tree_of(stock)
-    packages.need('kernel')
+    packages.need('kernel', *arch.packages)
     return build(Kernel(arch, config_name, tree, commit, stock))
 
 
@@ -128,7 +133,7 @@ def headers(arch_name, stock=False):
 
 
 def install_headers(arch, tree, commit, name):
-    packages.need('kernel')
+    packages.need('kernel', *arch.packages)
     folder = paths.BUILD / 'headers' / name
     mark = f'headers-{name}'
     if stamp(mark) != commit or not (folder / 'include/linux/kvm.h').exists():

@@ -54,7 +54,7 @@ def wanted(arch, name, tree):
     options = {}
     for path in fragments(arch, name):
         found = parse(path.read_text(), f'lab/configs/{path.name}')
-        if path.stem == 'series':
+        if path.stem.startswith('series'):
             found = {option: value for option, value in found.items() if defined(tree, option)}
         options.update(found)
     return options

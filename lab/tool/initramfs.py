@@ -6,7 +6,7 @@ from pathlib import Path
 from tool import build, packages, paths, source
 from tool.run import Fail, logged, output, set_stamp, stamp
 
-BUSYBOX = Path('/bin/busybox')
+BUSYBOX = ['bin/busybox', 'usr/bin/busybox']
 
 
 def generator():
@@ -56,15 +56,17 @@ class List:
 def base(kernel, programs):
     """busybox, init, the kernel's modules, and programs as {name in the machine: path}."""
     packages.need('user')
-    if not BUSYBOX.exists():
-        raise Fail('/bin/busybox is not there, though busybox-static is installed')
+    root = packages.foreign(kernel.arch.name) if kernel.arch.cross else Path('/')
+    busybox = next((root / name for name in BUSYBOX if (root / name).exists()), None)
+    if not busybox:
+        raise Fail(f'{paths.display(root)} has no bin/busybox, though it has busybox-static')
     made = List()
     for name in ('proc', 'sys', 'dev', 'tmp', 'jobs', 'tests', 'bin', 'sbin'):
         made.folder(f'/{name}')
     made.node('/dev/console', 'c', 5, 1)
     made.node('/dev/null', 'c', 1, 3)
     made.file('/init', paths.LAB / 'init')
-    made.file('/bin/busybox', BUSYBOX)
+    made.file('/bin/busybox', busybox)
     for script in sorted((paths.LAB / 'bin').iterdir()):
         made.file(f'/bin/{script.name}', script)
     for module in build.modules(kernel):

@@ -4,15 +4,17 @@ What runs in machines: lab/tests/*.toml.
 
     [[job]]
     name = "iommufd"            a part of it can be given as FILTER
+    arch = ["x86_64"]           not on others (a folder of a program's name, as kvm/x86/, says that too)
     config = "debug"
     machine = "vfio"
     boot = "kvm"                a name for a boot of its own
     must_pass = true            no excuse in failing on the stock kernel too
     smoke = true                also run by `bisect --boot`
+    held = "why"                runs only if it is asked for by FILTER, until the reason is gone
     setup = "vfio-bind ..."     a shell script; if it fails, so does every test
     tests = [
       "iommu/iommufd",          a program of selftests; the name of its results
-      { run = "kvm/foo -x 3", limit = 300, as = "kvm/foo.long" },
+      { run = "kvm/foo -x 3", limit = 300, as = "kvm/foo.long", arch = ["arm64"] },
       { kunit = "foo_kunit 'bar*'" },   a module with KUnit tests, and its suites, as kunit/foo_kunit
     ]
 
@@ -22,7 +24,7 @@ apart; boots run side by side.
 
 import tomllib
 
-from tool import boot, ktap, paths, users
+from tool import boot, build, ktap, paths, users
 from tool.run import Fail
 
 LIMIT = 120
@@ -32,7 +34,7 @@ class Test:
     def __init__(self, spec):
         if isinstance(spec, str):
             spec = {'run': spec}
-        unknown = spec.keys() - {'run', 'kunit', 'limit', 'as', 'env'}
+        unknown = spec.keys() - {'run', 'kunit', 'limit', 'as', 'env', 'arch'}
         if unknown or ('run' in spec) == ('kunit' in spec):
             raise Fail(f'lab/tests: {spec} has to have `run` or `kunit`, and no {sorted(unknown)}')
         self.kunit = 'kunit' in spec
@@ -41,6 +43,7 @@ class Test:
         else:
             self.program, _, self.arguments = spec['run'].partition(' ')
             users.unit_of(self.program)
+        self.archs = spec.get('arch', users.archs(self.program) if self.program else list(build.ARCHS))
         self.name = spec.get('as', self.program or f'kunit/{self.arguments.split()[0]}')
         self.limit = spec.get('limit', LIMIT) * boot.SLOWDOWN
         self.env = spec.get('env', '')
@@ -60,12 +63,14 @@ class Test:
 
 class Job:
     def __init__(self, spec, where):
-        unknown = spec.keys() - {'name', 'config', 'machine', 'boot', 'setup', 'tests', 'must_pass', 'smoke'}
+        unknown = spec.keys() - {'name', 'arch', 'config', 'machine', 'boot', 'setup', 'tests', 'must_pass', 'smoke', 'held'}
         if unknown or not {'name', 'tests'} <= spec.keys():
             raise Fail(f'{where}: a job has a name and tests, and no {sorted(unknown)}')
         self.name, self.setup = spec['name'], spec.get('setup', '')
+        self.archs = spec.get('arch', list(build.ARCHS))
         self.config, self.machine = spec.get('config', 'debug'), spec.get('machine', 'vfio')
         self.boot, self.must_pass, self.smoke = spec.get('boot', ''), spec.get('must_pass', False), spec.get('smoke', False)
+        self.held = spec.get('held', '')
         self.tests = [Test(test) for test in spec['tests']]
 
     def boot_job(self, tests):
@@ -90,13 +95,14 @@ def load():
     return found
 
 
-def matching(filters, smoke=False):
+def matching(filters, smoke=False, arch='x86_64'):
     """[(job, its tests that are wanted)]"""
     chosen = []
     for job in load():
-        if smoke and not job.smoke:
+        if smoke and not job.smoke or arch not in job.archs:
             continue
-        tests = [t for t in job.tests if not filters or any(f in job.name or f in t.name for f in filters)]
+        tests = [t for t in job.tests if arch in t.archs and
+                 (not filters or any(f in job.name or f in t.name for f in filters))]
         if tests:
             chosen.append((job, tests))
     return chosen

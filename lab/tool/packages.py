@@ -7,18 +7,22 @@ import shutil
 import subprocess
 
 from tool import apt, paths
-from tool.run import Fail, environment, logged, step
+from tool.run import Fail, clear_stamp, environment, logged, set_stamp, stamp, step
 
 SETS = {
     'compose': ['git', 'xz-utils', 'bzip2', 'tar'],
     'kernel': ['gcc', 'libc6-dev', 'make', 'flex', 'bison', 'bc', 'perl', 'libelf-dev', 'rsync', 'xz-utils',
                'gzip', 'cpio', 'kmod', 'ccache'],
     'user': ['gcc', 'libc6-dev', 'make', 'rsync', 'libcap-dev', 'uuid-dev', 'busybox-static'],
-    'qemu': ['qemu-system-x86'],
+    'cross-arm64': ['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'],
     'check': ['g++', 'coccinelle', 'perl'],
 }
 
 QEMU_OLDEST = 9
+QEMU = {'qemu-system-x86_64': 'qemu-system-x86', 'qemu-system-aarch64': 'qemu-system-arm'}
+
+# User space of another architecture: files of its packages, unpacked and not installed.
+FOREIGN = ['busybox-static', 'libcap-dev', 'uuid-dev']
 
 
 def installed(names):
@@ -40,10 +44,7 @@ def root_command():
 def need(*sets):
     """Make sure that the packages of these sets are there."""
     for name in sets:
-        if name == 'qemu':
-            need_qemu()
-        else:
-            install(SETS[name])
+        install(SETS[name])
 
 
 def install(names, suite=None):
@@ -67,7 +68,7 @@ def install(names, suite=None):
                paths.LOGS / 'install.log', env=private.env(), count='^Unpacking ')
 
 
-def qemu_version(program='qemu-system-x86_64'):
+def qemu_version(program):
     try:
         text = subprocess.run([program, '--version'], capture_output=True, text=True, env=environment()).stdout
     except OSError:
@@ -76,14 +77,36 @@ def qemu_version(program='qemu-system-x86_64'):
     return (int(match[1]), int(match[2])) if match else None
 
 
-def need_qemu():
-    version = qemu_version()
+def need_qemu(program='qemu-system-x86_64'):
+    version = qemu_version(program)
     if version and version[0] >= QEMU_OLDEST:
         return
     name = apt.release()[0]
-    install(SETS['qemu'], f'{name}-backports' if name == 'bookworm' else name)
-    version = qemu_version()
+    install([QEMU[program]], f'{name}-backports' if name == 'bookworm' else name)
+    version = qemu_version(program)
     if not version or version[0] < QEMU_OLDEST:
-        raise Fail(f'QEMU {QEMU_OLDEST} or later is needed, and qemu-system-x86_64 is '
+        raise Fail(f'QEMU {QEMU_OLDEST} or later is needed, and {program} is '
                    f'{"version %d.%d" % version if version else "not there"}. '
                    'bookworm has it in bookworm-backports, trixie in its main archive.')
+
+
+def foreign(arch):
+    """
+    A folder with FOREIGN of another of Debian's architectures. Neither dpkg nor the machine's apt
+    has to know that architecture.
+    """
+    folder = paths.BUILD / 'foreign' / arch
+    key = f'{apt.release()[0]} {" ".join(FOREIGN)}'
+    if stamp(f'foreign-{arch}') == key and folder.is_dir():
+        return folder
+    clear_stamp(f'foreign-{arch}')
+    private = apt.Private(arch, apt.own(), arch=arch)
+    with step(f'unpack {" ".join(FOREIGN)} of {arch}'):
+        private.update()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for package in FOREIGN:
+            archive = private.download(package, private.folder / 'download')
+            logged(f'unpack {archive.name}', ['dpkg-deb', '-x', archive, folder], private.log, append=True)
+    set_stamp(f'foreign-{arch}', key)
+    return folder

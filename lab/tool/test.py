@@ -10,8 +10,13 @@ from tool.ktap import FAIL, PASS, SKIP, Result
 from tool.run import Fail, clock, environment, jobs as run_jobs, logged, say, step, write
 
 ARCH = 'x86_64'
-KUNIT_SUITES = 'drivers/dma-buf'
+KUNIT_SUITES = ['drivers/dma-buf', 'drivers/pci/tests', 'drivers/virt/coco/tsm-sim']
 BUILDS = ['min']
+
+# As `held` of a job: an architecture that runs only if it is asked for.
+HELD = {
+    'arm64': 'has no list of the stock kernel\'s results yet; ./kseries test arm64 runs it',
+}
 
 
 def stock_list(arch=ARCH):
@@ -34,12 +39,15 @@ def guarded(name, function, *args):
 
 def listing():
     print('tool     the tool\'s own tests (lab/selftest)')
-    print(f'kunit    KUnit on user-mode Linux, {KUNIT_SUITES}')
+    print(f'kunit    KUnit on user-mode Linux, {", ".join(KUNIT_SUITES)}')
     print('build    ' + ', '.join(BUILDS))
     for job in jobs.load():
-        print(f'{job.name}  ({job.config} kernel, machine {job.machine}){", must pass" if job.must_pass else ""}')
+        print(f'{job.name}  ({job.config} kernel, machine {job.machine}, {", ".join(job.archs)})'
+              f'{", must pass" if job.must_pass else ""}')
         for test in job.tests:
-            print(f'         {test.name}: {test.command()} (limit {test.limit} s)')
+            only = [arch for arch in test.archs if arch in job.archs]
+            where = f', {", ".join(only)} only' if only != job.archs else ''
+            print(f'         {test.name}: {test.command()} (limit {test.limit} s{where})')
     print('check    ' + ', '.join(check.NAMES))
 
 
@@ -50,32 +58,48 @@ def wanted(name, filters):
 def test(filters):
     start = time.monotonic()
     results = []
+    # The name of an architecture is a filter of its own; what has no architecture goes with the first.
+    archs = [arch for arch in build.ARCHS if arch in filters] or [ARCH]
+    asked = list(filters)
+    filters = [f for f in filters if f not in build.ARCHS]
 
-    def part(name, function, *args):
+    def part(name, function, *args, arch=ARCH):
         found = guarded(name, function, *args)
+        if arch != ARCH:
+            found = [Result(f'{arch}/{r.name}', r.status, r.why) for r in found]
         report(found)
         results.extend(found)
 
-    chosen = jobs.matching(filters)
-    parts = [p for p in ('tool', 'kunit', 'build', 'check') if wanted(p, filters)]
-    if not chosen and not parts:
-        raise Fail(f'nothing matches {" ".join(filters)}; see ./kseries test --list')
+    chosen = {arch: jobs.matching(filters, arch=arch) for arch in archs}
+    parts = [p for p in ('tool', 'kunit', 'build', 'check') if wanted(p, filters) and (ARCH in archs or p == 'build')]
+    if not filters:
+        held = [Result(arch, SKIP, HELD[arch]) for arch in build.ARCHS if arch in HELD and not asked]
+        for arch in archs:
+            held += [Result(job.name if arch == ARCH else f'{arch}/{job.name}', SKIP, job.held)
+                     for job, _ in chosen[arch] if job.held]
+            chosen[arch] = [(job, tests) for job, tests in chosen[arch] if not job.held]
+        report(held)
+        results += held
+    if not any(chosen.values()) and not parts:
+        raise Fail(f'nothing matches {" ".join(asked)}; see ./kseries test --list')
     if 'tool' in parts:
         part('tool', tool)
     compose.tree()
     if 'kunit' in parts:
         part('kunit', kunit, compose.tree())
     if 'build' in parts:
-        for name in BUILDS:
-            part(f'build/{name}', builds, name)
-    machines = guarded('boot', machine_runs, chosen, False)
-    if chosen:
-        stock = {}
-        missing = guarded('stock', lambda: stock.update(stock_results()) or [])
-        # The stock kernel does not excuse a job that must pass, which needs no list therefore.
-        if all(job.must_pass for job, _ in chosen):
-            missing = []
-        part('stock', lambda: compare(machines, chosen, stock) + missing)
+        for arch in archs:
+            for name in BUILDS:
+                part(f'build/{name}', builds, name, arch, arch=arch)
+    for arch in archs:
+        machines = guarded('boot', machine_runs, chosen[arch], False, arch)
+        if chosen[arch]:
+            stock = {}
+            missing = guarded('stock', lambda: stock.update(stock_results(arch)) or [])
+            # The stock kernel does not excuse a job that must pass, which needs no list therefore.
+            if all(job.must_pass for job, _ in chosen[arch]):
+                missing = []
+            part('stock', lambda: compare(machines, chosen[arch], stock) + missing, arch=arch)
     if 'check' in parts:
         part('check', check.results_or_last)
     return conclude(results, start)
@@ -114,14 +138,14 @@ def kunit(tree):
     packages.need('kernel')
     log = paths.LOGS / 'kunit.log'
     out = tree / 'o-uml'
-    with step(f'KUnit on user-mode Linux: {KUNIT_SUITES}'):
-        text = tree / KUNIT_SUITES / '.kunitconfig'
-        if not text.exists():
-            raise Fail(f'{KUNIT_SUITES}/.kunitconfig is not in the tree')
+    with step(f'KUnit on user-mode Linux: {", ".join(KUNIT_SUITES)}'):
+        missing = [suite for suite in KUNIT_SUITES if not (tree / suite / '.kunitconfig').exists()]
+        if missing:
+            raise Fail(f'{", ".join(missing)}: no .kunitconfig in the tree')
         options = [f'--kconfig_add={line}' for line in (paths.LAB / 'configs' / 'uml').read_text().splitlines()
                    if line.startswith('CONFIG_')]
         logged('kunit.py', [sys.executable, '-B', 'tools/testing/kunit/kunit.py', 'run', f'--build_dir={out.name}',
-                            f'--kunitconfig={KUNIT_SUITES}', f'--jobs={run_jobs()}',
+                            *(f'--kunitconfig={suite}' for suite in KUNIT_SUITES), f'--jobs={run_jobs()}',
                             '--make_options=CC=ccache gcc', '--raw_output=all', '--timeout=600', *options],
                log, cwd=tree, env=build.build_environment(tree), ok=range(256), count=r'^  (CC|LD|AR)\b')
     text = log.read_text(errors='replace')
@@ -133,16 +157,17 @@ def kunit(tree):
     return results
 
 
-def builds(name):
-    build.kernel(ARCH, name)
+def builds(name, arch=ARCH):
+    build.kernel(arch, name)
     return [Result(f'build/{name}', PASS)]
 
 
 class Boot:
     """One machine: what it runs, and after it ran, the results of that."""
 
-    def __init__(self, config_name, machine, name, group, stock):
-        self.name, self.machine = name + ('-stock' if stock else ''), machine
+    def __init__(self, config_name, machine, name, group, stock, arch=ARCH):
+        self.name = '-'.join([arch] * (arch != ARCH) + [name] + ['stock'] * stock)
+        self.machine = machine
         self.results, self.todo, self.tests = [], [], []
         tree, _ = build.tree_of(stock)
         for job, tests in group:
@@ -152,7 +177,7 @@ class Boot:
                 self.tests += there
                 self.todo.append(job.boot_job(there))
         if self.todo:
-            self.kernel = build.kernel(ARCH, config_name, stock)
+            self.kernel = build.kernel(arch, config_name, stock)
             self.programs = users.tests(self.kernel, [t.program for t in self.tests if t.program])
 
     def running(self):
@@ -189,15 +214,15 @@ class Boot:
                       f'{len(outcome.splats)} splats; the first, during {during}: {line}\nconsole: {where}')
 
 
-def machine_runs(chosen, stock):
+def machine_runs(chosen, stock, arch=ARCH):
     """All boots that the chosen jobs need: first what they are made of, then the machines side by side."""
     if not chosen:
         return []
-    packages.need('qemu')
+    packages.need_qemu(build.arch_of(arch).qemu)
     results, ready = [], []
     for (config_name, machine, name), group in jobs.boots(chosen).items():
         try:
-            ready.append(Boot(config_name, machine, name, group, stock))
+            ready.append(Boot(config_name, machine, name, group, stock, arch))
         except Fail as fail:
             results.append(Result(f'boot/{name}', FAIL, str(fail)))
     results += [r for each in ready if not each.todo for r in each.results]
@@ -208,12 +233,12 @@ def machine_runs(chosen, stock):
     return results
 
 
-def stock_results():
+def stock_results(arch=ARCH):
     """{name: status} of the recorded stock run."""
     try:
-        lines = stock_list().read_text().splitlines()
+        lines = stock_list(arch).read_text().splitlines()
     except FileNotFoundError:
-        raise Fail(f'{paths.display(stock_list())} is missing; make it with ./kseries test --record-stock') from None
+        raise Fail(f'{paths.display(stock_list(arch))} is missing; make it with ./kseries test --record-stock {arch}') from None
     found = {}
     for line in lines:
         status, _, name = line.partition(' ')
@@ -254,9 +279,14 @@ def compare(results, chosen, stock):
     return judged
 
 
-def record_stock():
+def record_stock(archs=()):
     """Run the same jobs on the stock kernel and its own programs."""
-    results = machine_runs(jobs.matching([]), True)
+    for arch in archs or build.ARCHS:
+        record(build.arch_of(arch).name)
+
+
+def record(arch):
+    results = machine_runs(jobs.matching([], arch=arch), True, arch)
     report(results)
     # What the stock kernel complains of does not make its results wrong; a machine that died does.
     broken = [r for r in results if r.name.startswith('boot/') and not r.name.endswith('/console') and r.status == FAIL]
@@ -267,6 +297,6 @@ def record_stock():
                               for field in ('VERSION', 'PATCHLEVEL', 'SUBLEVEL'))
     lines = sorted(f'{r.status} {r.name}' for r in results
                    if not r.name.startswith('boot/') and r.why != 'the tree has no such program')
-    write(stock_list(), f'# What the selftests of Linux {kernel_version} report on that kernel, without the series.\n'
+    write(stock_list(arch), f'# What the selftests of Linux {kernel_version} report on that kernel, without the series.\n'
           '# Made by: ./kseries test --record-stock\n' + ''.join(line + '\n' for line in lines))
-    print(f'{len(lines)} results in {paths.display(stock_list())}')
+    print(f'{len(lines)} results in {paths.display(stock_list(arch))}')

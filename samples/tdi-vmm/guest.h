@@ -8,6 +8,8 @@
 #ifndef TDI_VMM_GUEST_H
 #define TDI_VMM_GUEST_H
 
+#include <stdbool.h>
+
 #include <linux/types.h>
 
 struct vm;
@@ -39,9 +41,24 @@ struct guest_mailbox {
 	__u64 result;
 };
 
+/* From one word of a pattern to the next */
+#define PATTERN_STEP	0x9e3779b97f4a7c15ULL
+
+/* mailbox.c: one command after the other */
+struct guest_mailbox *guest_tell(struct vm *vm, enum guest_op op, __u64 addr,
+				 __u64 words, __u64 stride, __u64 value);
+__u64 guest_run(struct vm *vm, enum guest_op op, __u64 addr, __u64 words,
+		__u64 stride, __u64 value);
+
 /* Its code, independent of where it is */
 extern const char guest_begin[];
 extern const char guest_finish[];
+
+/* Can the VMM have KVM map memory, or does that take the guest's accesses? */
+extern const bool guest_can_populate;
+
+/* For KVM_CREATE_VM */
+__u64 guest_vm_type(int kvm);
 
 /* First guest physical address that the guest cannot reach */
 __u64 guest_end(struct vm *vm);

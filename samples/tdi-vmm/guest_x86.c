@@ -84,6 +84,13 @@ guest_cpuid_leaf(const struct kvm_cpuid2 *cpuid, __u32 function)
 	return &none;
 }
 
+const bool guest_can_populate = true;
+
+__u64 guest_vm_type(int kvm)
+{
+	return KVM_X86_DEFAULT_VM;
+}
+
 __u64 guest_end(struct vm *vm)
 {
 	struct kvm_cpuid2 *cpuid = guest_cpuid(vm);

@@ -49,6 +49,7 @@ void vm_create(struct vm *vm)
 	struct sigaction action = {
 		.sa_handler = vm_alarm,
 	};
+	unsigned long type;
 	int size;
 
 	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -58,14 +59,19 @@ void vm_create(struct vm *vm)
 		fail("/dev/kvm: %s", strerror(errno));
 	}
 
-	vm->fd = xioctl(vm->kvm, KVM_CREATE_VM, NULL);
-	if (vm->fd < 0)
-		fail("KVM_CREATE_VM: %s", strerror(errno));
+	type = vm->type ? vm->type : guest_vm_type(vm->kvm);
+	vm->fd = xioctl(vm->kvm, KVM_CREATE_VM, (void *)type);
+	if (vm->fd < 0) {
+		if (vm->type)
+			hint("this type of VM may need a kernel option of its own");
+		fail("KVM_CREATE_VM of type %lu: %s", type, strerror(errno));
+	}
 	if (!(vm_capability(vm->fd, KVM_CAP_DMABUF) & KVM_DMABUF_SHARED)) {
 		hint("the kernel needs CONFIG_KVM_DMABUF");
 		fail("no KVM_CAP_DMABUF: this VM cannot take a dma-buf");
 	}
-	if (!vm_capability(vm->fd, KVM_CAP_PRE_FAULT_MEMORY))
+	if (guest_can_populate &&
+	    !vm_capability(vm->fd, KVM_CAP_PRE_FAULT_MEMORY))
 		fail("no KVM_CAP_PRE_FAULT_MEMORY: is nested paging off?");
 
 	/* RAM is memory of this process, and the only memory that it shares */
@@ -82,6 +88,7 @@ void vm_create(struct vm *vm)
 	size = xioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	if (size < (int)sizeof(*vm->run))
 		fail("KVM_GET_VCPU_MMAP_SIZE: %d", size);
+	vm->run_size = size;
 	vm->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->vcpu,
 		       0);
 	if (vm->run == MAP_FAILED)
@@ -93,6 +100,16 @@ void vm_create(struct vm *vm)
 
 	guest_load(vm);
 	sigaction(SIGALRM, &action, NULL);
+}
+
+void vm_destroy(struct vm *vm)
+{
+	munmap(vm->run, vm->run_size);
+	munmap(vm->ram, GUEST_RAM_SIZE);
+	close(vm->stats);
+	close(vm->vcpu);
+	close(vm->fd);
+	close(vm->kvm);
 }
 
 /*
@@ -179,6 +196,7 @@ static __u64 vm_stat(struct vm *vm, const char *name)
 struct leaves vm_leaves(struct vm *vm)
 {
 	return (struct leaves){
+		.known = true,
 		.nr_4k = vm_stat(vm, "pages_4k"),
 		.nr_2m = vm_stat(vm, "pages_2m"),
 		.nr_1g = vm_stat(vm, "pages_1g"),

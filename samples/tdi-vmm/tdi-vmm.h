@@ -22,6 +22,7 @@
 #define SZ_4G	0x100000000ULL
 
 /* report.c: numbered steps, below each what was found, and one last line */
+extern const char *program;
 extern const char *current_step;
 
 void step(const char *name);
@@ -30,7 +31,7 @@ void hint(const char *text);
 #define say(fmt, ...)	printf("     " fmt "\n", ##__VA_ARGS__)
 
 #define fail(fmt, ...) do {						\
-	printf("tdi-vmm: FAIL %s: " fmt "\n", current_step,		\
+	printf("%s: FAIL %s: " fmt "\n", program, current_step,		\
 	       ##__VA_ARGS__);						\
 	exit(EXIT_FAILURE);						\
 } while (0)
@@ -65,7 +66,7 @@ void vfio_bar_write(struct vfio_pci *dev, unsigned int bar, __u64 offset,
 __u16 vfio_command(struct vfio_pci *dev);
 void vfio_set_command(struct vfio_pci *dev, __u16 clear, __u16 set);
 int vfio_export_bar(struct vfio_pci *dev, unsigned int bar, __u64 offset,
-		    __u64 size);
+		    __u64 size, __u32 flags);
 
 /* ioas.c: what devices can reach by DMA */
 int iommufd_open(void);
@@ -80,15 +81,18 @@ __u64 ioas_unmap(int iommufd, __u32 ioas, __u64 iova, __u64 size);
 struct kvm_run;
 
 struct vm {
+	unsigned long type;	/* 0 is an ordinary VM, see guest_vm_type() */
 	int kvm;
 	int fd;
 	int vcpu;
 	int stats;
 	struct kvm_run *run;
+	size_t run_size;
 	void *ram;
 };
 
 struct leaves {
+	bool known;
 	__u64 nr_4k;
 	__u64 nr_2m;
 	__u64 nr_1g;
@@ -100,12 +104,16 @@ enum vm_exit {
 };
 
 void vm_create(struct vm *vm);
+void vm_destroy(struct vm *vm);
 void vm_map_dmabuf(struct vm *vm, __u32 slot, __u64 gpa, __u64 size,
 		   int dmabuf, __u64 offset);
 void vm_delete_slot(struct vm *vm, __u32 slot);
 unsigned int vm_populate(struct vm *vm, __u64 gpa, __u64 size);
 struct leaves vm_leaves(struct vm *vm);
 enum vm_exit vm_run(struct vm *vm);
+
+/* stage2.c: the same, where it is told in another way */
+struct leaves stage2_leaves(struct vm *vm, __u64 gpa, __u64 size);
 
 /* edu.c: a device that copies by DMA, QEMU's "edu" */
 #define EDU_BUF_SIZE	SZ_4K

@@ -158,7 +158,7 @@ void vfio_set_command(struct vfio_pci *dev, __u16 clear, __u16 set)
  * given away, such as the pages of an MSI-X table, has several.
  */
 int vfio_export_bar(struct vfio_pci *dev, unsigned int bar, __u64 offset,
-		    __u64 size)
+		    __u64 size, __u32 flags)
 {
 	struct vfio_device_feature_dma_buf *export;
 	struct vfio_device_feature *feature;
@@ -176,6 +176,7 @@ int vfio_export_bar(struct vfio_pci *dev, unsigned int bar, __u64 offset,
 	feature->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF;
 	export->region_index = VFIO_PCI_BAR0_REGION_INDEX + bar;
 	export->open_flags = O_RDWR | O_CLOEXEC;
+	export->flags = flags;
 	export->nr_ranges = 1;
 	export->dma_ranges[0].offset = offset;
 	export->dma_ranges[0].length = size;

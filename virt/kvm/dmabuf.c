@@ -17,6 +17,11 @@
  * fault that needs it and exists for as long as the exporter leaves the ranges
  * alone.  A memslot without a map has no SPTEs.
  *
+ * A private buffer is mapped where the gfn is private and a shared one where it is
+ * shared, the architecture's fault handler sees to that.  Converting a gfn zaps its
+ * SPTE, and leaves binding and map alone: userspace replaces the memslot by one of
+ * the other buffer, or converts the gfn back.
+ *
  * Locking.  The map is written under the buffer's reservation lock (resv) and
  * read under RCU, i.e. vCPUs that fault on a mapped buffer share no lock but
  * mmu_lock.  The order is:
@@ -79,6 +84,15 @@ static u64 kvm_dmabuf_slot_size(const struct kvm_memory_slot *slot)
 	return (u64)slot->npages << PAGE_SHIFT;
 }
 
+/*
+ * Can the buffer be reached by means of secure translations only?  That's so for
+ * its whole life, i.e. also holds while the buffer is revoked.
+ */
+bool kvm_dmabuf_is_private(const struct kvm_memory_slot *slot)
+{
+	return slot->dmabuf->dmabuf->pfn.kinds & DMA_BUF_PFN_PRIVATE;
+}
+
 static int kvm_dmabuf_record(struct dma_buf_pfn_attachment *attach,
 			     const struct dma_buf_pfn_range *range)
 {
@@ -136,7 +150,8 @@ static void kvm_dmabuf_zap(struct kvm_dmabuf *binding)
 		.start = binding->slot->base_gfn,
 		.end = binding->slot->base_gfn + binding->slot->npages,
 		.may_block = true,
-		.attr_filter = KVM_FILTER_SHARED,
+		.attr_filter = kvm_dmabuf_is_private(binding->slot) ?
+			       KVM_FILTER_PRIVATE : KVM_FILTER_SHARED,
 	};
 	int idx;
 
@@ -256,7 +271,7 @@ static u8 kvm_dmabuf_max_order(const struct kvm_dmabuf_range *range, gfn_t gfn,
 }
 
 static bool kvm_dmabuf_lookup(struct kvm_dmabuf *binding, gfn_t gfn,
-			      kvm_pfn_t *pfn, u8 *max_order)
+			      kvm_pfn_t *pfn, u8 *max_order, u32 *kind)
 {
 	const struct kvm_dmabuf_range *range;
 	const struct kvm_dmabuf_map *map;
@@ -282,13 +297,15 @@ static bool kvm_dmabuf_lookup(struct kvm_dmabuf *binding, gfn_t gfn,
 	range = &map->ranges[array_index_nospec(first, map->nr)];
 	*pfn = range->pfn + array_index_nospec(gfn - range->gfn, range->npages);
 	*max_order = kvm_dmabuf_max_order(range, gfn, *pfn);
+	if (kind)
+		*kind = range->kind;
 
 	return true;
 }
 
 /* Map the buffer if it isn't, and resolve @gfn before it can be taken away. */
 static int kvm_dmabuf_resolve(struct kvm_dmabuf *binding, gfn_t gfn,
-			      kvm_pfn_t *pfn, u8 *max_order)
+			      kvm_pfn_t *pfn, u8 *max_order, u32 *kind)
 {
 	int ret;
 
@@ -300,7 +317,7 @@ static int kvm_dmabuf_resolve(struct kvm_dmabuf *binding, gfn_t gfn,
 	if (!rcu_access_pointer(binding->map))
 		ret = kvm_dmabuf_map(binding);
 
-	if (!ret && WARN_ON_ONCE(!kvm_dmabuf_lookup(binding, gfn, pfn, max_order)))
+	if (!ret && WARN_ON_ONCE(!kvm_dmabuf_lookup(binding, gfn, pfn, max_order, kind)))
 		ret = -EIO;
 
 	dma_resv_unlock(binding->dmabuf->resv);
@@ -310,24 +327,28 @@ static int kvm_dmabuf_resolve(struct kvm_dmabuf *binding, gfn_t gfn,
 
 /*
  * Translate @gfn.  @max_order is the order of the largest mapping that contains
- * @gfn and that the buffer allows.  The caller must have read mmu_invalidate_seq
- * beforehand and must check it under mmu_lock before installing a mapping.
+ * @gfn and that the buffer allows.  @kind, which may be NULL, is the kind of memory,
+ * one of DMA_BUF_PFN_KINDS, and DMA_BUF_PFN_PRIVATE if the buffer is private, for
+ * architectures that don't derive the memory type from the pfn.  The caller must have
+ * read mmu_invalidate_seq beforehand and must check it under mmu_lock before
+ * installing a mapping.
  *
- * Returns -ENODEV if the exporter has taken the buffer away, -EINTR if a signal
- * is pending.
+ * Returns -ENODEV if the exporter has taken the buffer away, -EAGAIN if it is about
+ * to give it back but takes too long to be waited for inside of kvm->srcu, -EINTR if
+ * a signal is pending.
  */
 int kvm_dmabuf_get_pfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
-		       kvm_pfn_t *pfn, u8 *max_order)
+		       kvm_pfn_t *pfn, u8 *max_order, u32 *kind)
 {
 	struct kvm_dmabuf *binding = slot->dmabuf;
 	int ret;
 
 	lockdep_assert(srcu_read_lock_held(&kvm->srcu));
 
-	if (kvm_dmabuf_lookup(binding, gfn, pfn, max_order))
+	if (kvm_dmabuf_lookup(binding, gfn, pfn, max_order, kind))
 		return 0;
 
-	ret = kvm_dmabuf_resolve(binding, gfn, pfn, max_order);
+	ret = kvm_dmabuf_resolve(binding, gfn, pfn, max_order, kind);
 	if (ret != -ENODEV)
 		return ret;
 
@@ -340,7 +361,7 @@ int kvm_dmabuf_get_pfn(struct kvm *kvm, struct kvm_memory_slot *slot, gfn_t gfn,
 	if (ret)
 		return ret;
 
-	return kvm_dmabuf_resolve(binding, gfn, pfn, max_order);
+	return kvm_dmabuf_resolve(binding, gfn, pfn, max_order, kind);
 }
 
 /*
@@ -387,6 +408,13 @@ int kvm_dmabuf_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *sl
 		return PTR_ERR(dmabuf);
 
 	if (end > dmabuf->size) {
+		ret = -EINVAL;
+		goto err_put;
+	}
+
+	/* A write would have to be emulated, and private memory can't be. */
+	if ((dmabuf->pfn.kinds & DMA_BUF_PFN_PRIVATE) &&
+	    (slot->flags & KVM_MEM_READONLY)) {
 		ret = -EINVAL;
 		goto err_put;
 	}
@@ -461,9 +489,18 @@ void kvm_dmabuf_unbind_all(struct kvm *kvm)
 
 int kvm_dmabuf_supported(struct kvm *kvm)
 {
-	/* Without a VM, report what every type of VM can do. */
-	if (!kvm || (kvm_arch_dmabuf_kinds(kvm) & DMA_BUF_PFN_KINDS))
+	int supported = 0;
+	u32 kinds;
+
+	/* Without a VM, report what a VM of the default type can do. */
+	if (!kvm)
 		return KVM_DMABUF_SHARED;
 
-	return 0;
+	kinds = kvm_arch_dmabuf_kinds(kvm);
+	if (kinds & DMA_BUF_PFN_KINDS)
+		supported |= KVM_DMABUF_SHARED;
+	if (kinds & DMA_BUF_PFN_PRIVATE)
+		supported |= KVM_DMABUF_PRIVATE;
+
+	return supported;
 }

@@ -55,7 +55,7 @@ FIXTURE_SETUP(dmabuf_fail_nth)
 	if (self->nth_fd < 0)
 		SKIP(return, "needs CONFIG_FAULT_INJECTION");
 
-	why = bar_open(&self->bar, KVM_X86_DEFAULT_VM);
+	why = bar_open(&self->bar, DMABUF_VM_DEFAULT);
 	if (why)
 		SKIP(return, "%s", why);
 
@@ -66,7 +66,7 @@ FIXTURE_SETUP(dmabuf_fail_nth)
 
 	bar_write(&self->bar, 0, 0x1234);
 	self->fd = bar_export_ranges(&self->bar, O_RDWR, ranges, ARRAY_SIZE(ranges));
-	self->vm = dmabuf_vm_create(KVM_X86_DEFAULT_VM, &self->vcpu);
+	self->vm = dmabuf_vm_create(DMABUF_VM_DEFAULT, &self->vcpu);
 }
 
 FIXTURE_TEARDOWN(dmabuf_fail_nth)

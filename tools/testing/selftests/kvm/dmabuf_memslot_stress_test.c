@@ -41,7 +41,7 @@ static void stress_guest_code(int id)
 		u64 page = i % NR_PAGES;
 		u64 *ptr = (u64 *)(DMABUF_GPA + page * (SLOT_SIZE / NR_PAGES));
 
-		asm volatile("mov (%1), %0" : "=r"(val) : "r"(ptr) : "memory");
+		val = guest_load(ptr);
 
 		if (val == PATTERN + page)
 			guest_hits[id]++;
@@ -194,21 +194,21 @@ static void revoke_by_decode(struct dmabuf_bar *bar, bool revoked)
 
 FIXTURE_VARIANT_ADD(dmabuf_stress, default_vm)
 {
-	.type = KVM_X86_DEFAULT_VM,
+	.type = DMABUF_VM_DEFAULT,
 	.revoke = bar_set_low_power,
 	.nr_rounds = 100,
 };
 
 FIXTURE_VARIANT_ADD(dmabuf_stress, default_vm_decode)
 {
-	.type = KVM_X86_DEFAULT_VM,
+	.type = DMABUF_VM_DEFAULT,
 	.revoke = revoke_by_decode,
 	.nr_rounds = 10,
 };
 
 FIXTURE_VARIANT_ADD(dmabuf_stress, sw_protected_vm)
 {
-	.type = KVM_X86_SW_PROTECTED_VM,
+	.type = DMABUF_VM_SW_PROTECTED,
 	.revoke = bar_set_low_power,
 	.nr_rounds = 100,
 };

@@ -14,19 +14,23 @@
 #include "kvm_test_harness.h"
 #include "dmabuf_memslot.h"
 
-#define PREFAULT_SKIP_REASON	"needs page tables that are indexed by gpa"
-
 /* An address in the test that is an offset in a memslot as well. */
 #define VMM_ADDR		(96ul * SZ_1M)
 
-/* The size of the leaves isn't KVM's choice if it's the guest that maps them. */
-#define EXPECT_LEAVES(_leaves, _1g, _2m, _4k)		\
+/* Populates the range in any case. */
+#define EXPECT_LEAVES(_vcpu, _gpa, _size, _1g, _2m, _4k) \
 do {							\
-	struct leaves __leaves = (_leaves);		\
+	struct kvm_vcpu *__vcpu = (_vcpu);		\
+	struct leaves __leaves;				\
+	u64 __size = (_size);				\
+	gpa_t __gpa = (_gpa);				\
 							\
-	if (!vcpu_can_prefault())			\
+	if (!vm_can_get_leaves(__vcpu->vm)) {		\
+		vcpu_populate(__vcpu, __gpa, __size);	\
 		break;					\
+	}						\
 							\
+	__leaves = vcpu_populate_leaves(__vcpu, __gpa, __size); \
 	EXPECT_EQ(__leaves.nr_1g, (_1g));		\
 	EXPECT_EQ(__leaves.nr_2m, (_2m));		\
 	EXPECT_EQ(__leaves.nr_4k, (_4k));		\
@@ -47,12 +51,12 @@ FIXTURE_VARIANT(dmabuf_memslot)
 
 FIXTURE_VARIANT_ADD(dmabuf_memslot, default_vm)
 {
-	.type = KVM_X86_DEFAULT_VM,
+	.type = DMABUF_VM_DEFAULT,
 };
 
 FIXTURE_VARIANT_ADD(dmabuf_memslot, sw_protected_vm)
 {
-	.type = KVM_X86_SW_PROTECTED_VM,
+	.type = DMABUF_VM_SW_PROTECTED,
 };
 
 FIXTURE_SETUP(dmabuf_memslot)
@@ -113,22 +117,22 @@ TEST_F(dmabuf_memslot, guest_access)
 
 TEST_F(dmabuf_memslot, leaves_2m)
 {
-	if (!vcpu_can_prefault())
-		SKIP(return, PREFAULT_SKIP_REASON);
+	if (!vm_can_get_leaves(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
 
 	self->fd = create_slot(self->vm, &self->bar, SZ_4M);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, DMABUF_GPA, SZ_4M), 0, 2, 0);
+	EXPECT_LEAVES(self->vcpu, DMABUF_GPA, SZ_4M, 0, 2, 0);
 }
 
 TEST_F(dmabuf_memslot, leaves_1g)
 {
-	if (!vcpu_can_prefault())
-		SKIP(return, PREFAULT_SKIP_REASON);
+	if (!vm_can_get_leaves(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
 	if (self->bar.size < SZ_1G + SZ_2M)
 		SKIP(return, "the BAR is too small for mappings of 1 GiB");
 
 	self->fd = create_slot(self->vm, &self->bar, SZ_1G + SZ_2M);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, DMABUF_GPA, SZ_1G + SZ_2M), 1, 1, 0);
+	EXPECT_LEAVES(self->vcpu, DMABUF_GPA, SZ_1G + SZ_2M, 1, 1, 0);
 
 	bar_write(&self->bar, SZ_1G - PAGE_SIZE, 1);
 	bar_write(&self->bar, SZ_1G, 2);
@@ -141,14 +145,14 @@ TEST_F(dmabuf_memslot, leaves_not_1g)
 {
 	const gpa_t gpa = DMABUF_GPA + SZ_2M;
 
-	if (!vcpu_can_prefault())
-		SKIP(return, PREFAULT_SKIP_REASON);
+	if (!vm_can_get_leaves(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
 	if (self->bar.size < 2ul * SZ_1G)
 		SKIP(return, "the BAR is too small for mappings of 1 GiB");
 
 	self->fd = bar_export(&self->bar, 0, SZ_2G);
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, gpa, SZ_2G, self->fd, 0);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, gpa, SZ_2G), 0, 1024, 0);
+	EXPECT_LEAVES(self->vcpu, gpa, SZ_2G, 0, 1024, 0);
 }
 
 TEST_F(dmabuf_memslot, leaves_not_congruent)
@@ -157,7 +161,7 @@ TEST_F(dmabuf_memslot, leaves_not_congruent)
 
 	self->fd = bar_export(&self->bar, 0, SZ_4M);
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, gpa, SZ_4M, self->fd, 0);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, gpa, SZ_4M), 0, 0, 1024);
+	EXPECT_LEAVES(self->vcpu, gpa, SZ_4M, 0, 0, 1024);
 
 	bar_write(&self->bar, SZ_2M, 42);
 	EXPECT_EQ(guest_read(self->vcpu, gpa + SZ_2M), 42);
@@ -168,19 +172,19 @@ TEST_F(dmabuf_memslot, leaves_unaligned_ends)
 {
 	const gpa_t gpa = DMABUF_GPA + PAGE_SIZE;
 
-	if (!vcpu_can_prefault())
-		SKIP(return, PREFAULT_SKIP_REASON);
+	if (!vm_can_get_leaves(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
 
 	self->fd = bar_export(&self->bar, 0, SZ_8M);
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, gpa, SZ_4M, self->fd, PAGE_SIZE);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, gpa, SZ_4M), 0, 1, 512);
+	EXPECT_LEAVES(self->vcpu, gpa, SZ_4M, 0, 1, 512);
 }
 
 TEST_F(dmabuf_memslot, part_of_buffer)
 {
 	self->fd = bar_export(&self->bar, 0, SZ_8M);
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, SZ_4M, self->fd, SZ_2M);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, DMABUF_GPA, SZ_4M), 0, 2, 0);
+	EXPECT_LEAVES(self->vcpu, DMABUF_GPA, SZ_4M, 0, 2, 0);
 
 	bar_write(&self->bar, 0, 1);
 	bar_write(&self->bar, SZ_2M, 2);
@@ -226,7 +230,7 @@ TEST_F(dmabuf_memslot, ranges_hole)
 
 	self->fd = bar_export_ranges(&self->bar, O_RDWR, ranges, ARRAY_SIZE(ranges));
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, SZ_4M, self->fd, 0);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, DMABUF_GPA, SZ_4M), 0, 2, 0);
+	EXPECT_LEAVES(self->vcpu, DMABUF_GPA, SZ_4M, 0, 2, 0);
 
 	bar_write(&self->bar, SZ_2M - PAGE_SIZE, 1);
 	bar_write(&self->bar, SZ_2M, 2);
@@ -245,7 +249,7 @@ TEST_F(dmabuf_memslot, ranges_split_leaf)
 
 	self->fd = bar_export_ranges(&self->bar, O_RDWR, ranges, ARRAY_SIZE(ranges));
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, SZ_2M, self->fd, 0);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, DMABUF_GPA, SZ_2M), 0, 0, 512);
+	EXPECT_LEAVES(self->vcpu, DMABUF_GPA, SZ_2M, 0, 0, 512);
 
 	bar_write(&self->bar, SZ_1M, 1);
 	bar_write(&self->bar, SZ_2M + SZ_1M, 2);
@@ -258,8 +262,8 @@ TEST_F(dmabuf_memslot, ranges_merge)
 	struct vfio_region_dma_range ranges[64];
 	int i;
 
-	if (!vcpu_can_prefault())
-		SKIP(return, PREFAULT_SKIP_REASON);
+	if (!vm_can_get_leaves(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
 
 	for (i = 0; i < ARRAY_SIZE(ranges); i++) {
 		ranges[i].offset = i * (SZ_2M / ARRAY_SIZE(ranges));
@@ -268,7 +272,7 @@ TEST_F(dmabuf_memslot, ranges_merge)
 
 	self->fd = bar_export_ranges(&self->bar, O_RDWR, ranges, ARRAY_SIZE(ranges));
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, SZ_2M, self->fd, 0);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, DMABUF_GPA, SZ_2M), 0, 1, 0);
+	EXPECT_LEAVES(self->vcpu, DMABUF_GPA, SZ_2M, 0, 1, 0);
 }
 
 /* Many ranges that can't be merged, backwards. */
@@ -312,6 +316,9 @@ TEST_F(dmabuf_memslot, pre_fault)
 TEST_F(dmabuf_memslot, revoke)
 {
 	int i;
+
+	if (!vm_can_get_mapped(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
 
 	self->fd = create_slot(self->vm, &self->bar, SZ_4M);
 	guest_write(self->vcpu, DMABUF_GPA, 0xabc);
@@ -395,6 +402,9 @@ TEST_F(dmabuf_memslot, delete)
 {
 	u64 before;
 
+	if (!vm_can_get_mapped(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
+
 	self->fd = create_slot(self->vm, &self->bar, SZ_4M);
 	bar_write(&self->bar, 0, 0x99);
 	EXPECT_EQ(guest_read(self->vcpu, DMABUF_GPA), 0x99);
@@ -463,6 +473,9 @@ TEST_F(dmabuf_memslot, close_device_first)
 {
 	u64 before;
 
+	if (!vm_can_get_mapped(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
+
 	self->fd = create_slot(self->vm, &self->bar, SZ_4M);
 	vcpu_populate(self->vcpu, DMABUF_GPA, SZ_4M);
 
@@ -492,7 +505,7 @@ static void test_readonly(struct __test_metadata *_metadata, struct kvm_vcpu *vc
 	vm_set_dmabuf(vcpu->vm, DMABUF_SLOT, KVM_MEM_READONLY, DMABUF_GPA, SZ_4M, fd, 0);
 	close(fd);
 
-	EXPECT_LEAVES(vcpu_populate_leaves(vcpu, DMABUF_GPA, SZ_4M), 0, 2, 0);
+	EXPECT_LEAVES(vcpu, DMABUF_GPA, SZ_4M, 0, 2, 0);
 
 	bar_write(bar, 0, 0x33);
 	EXPECT_EQ(guest_read(vcpu, DMABUF_GPA), 0x33);
@@ -552,8 +565,7 @@ TEST_F(dmabuf_memslot, private_attribute)
 	bar_set_decode(&self->bar, true);
 
 	/* Attributes that are mixed rule out a large mapping. */
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, DMABUF_GPA + PAGE_SIZE, SZ_4M - PAGE_SIZE),
-		      0, 1, 511);
+	EXPECT_LEAVES(self->vcpu, DMABUF_GPA + PAGE_SIZE, SZ_4M - PAGE_SIZE, 0, 1, 511);
 
 	vm_mem_set_shared(self->vm, DMABUF_GPA, PAGE_SIZE);
 	EXPECT_EQ(guest_done(self->vcpu), 0x66);
@@ -568,8 +580,8 @@ TEST_F(dmabuf_memslot, emulated_access)
 	const gpa_t gpa = DMABUF_GPA + VMM_ADDR;
 	u64 *vmm;
 
-	if (!kvm_is_forced_emulation_enabled())
-		SKIP(return, "needs kvm.force_emulation_prefix=1");
+	if (guest_cannot_emulate())
+		SKIP(return, "%s", guest_cannot_emulate());
 	if (self->bar.size < VMM_ADDR + SZ_2M)
 		SKIP(return, "the BAR is too small");
 
@@ -597,6 +609,8 @@ TEST_F(dmabuf_memslot, mmu_notifier)
 	u64 before;
 	char *vmm;
 
+	if (!vm_can_get_mapped(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
 	if (self->bar.size < size)
 		SKIP(return, "the BAR is too small");
 
@@ -685,8 +699,8 @@ TEST_F_TIMEOUT(dmabuf_memslot, leaves_128g, 120)
 	bool traced;
 	int i;
 
-	if (!vcpu_can_prefault())
-		SKIP(return, PREFAULT_SKIP_REASON);
+	if (!vm_can_get_leaves(self->vm))
+		SKIP(return, LEAVES_SKIP_REASON);
 	if (self->bar.size < size)
 		SKIP(return, "the BAR is smaller than 128 GiB");
 	if (((gpa + size) >> self->vm->page_shift) > self->vm->max_gfn)
@@ -700,7 +714,7 @@ TEST_F_TIMEOUT(dmabuf_memslot, leaves_128g, 120)
 
 	self->fd = bar_export(&self->bar, 0, size);
 	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, gpa, size, self->fd, 0);
-	EXPECT_LEAVES(vcpu_populate_leaves(self->vcpu, gpa, size), 128, 0, 0);
+	EXPECT_LEAVES(self->vcpu, gpa, size, 128, 0, 0);
 
 	if (traced) {
 		EXPECT_EQ(trace_count("dma_buf_pfn_map:"), 1);

@@ -26,13 +26,13 @@ FIXTURE(dmabuf_uapi)
 
 FIXTURE_SETUP(dmabuf_uapi)
 {
-	const char *why = bar_open(&self->bar, KVM_X86_DEFAULT_VM);
+	const char *why = bar_open(&self->bar, DMABUF_VM_DEFAULT);
 
 	if (why)
 		SKIP(return, "%s", why);
 
 	self->fd = bar_export(&self->bar, 0, BUF_SIZE);
-	self->vm = dmabuf_vm_create(KVM_X86_DEFAULT_VM, &self->vcpu);
+	self->vm = dmabuf_vm_create(DMABUF_VM_DEFAULT, &self->vcpu);
 	self->region = (struct kvm_userspace_memory_region2) {
 		.slot = DMABUF_SLOT,
 		.flags = KVM_MEM_DMABUF,

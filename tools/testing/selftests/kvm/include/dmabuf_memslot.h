@@ -24,6 +24,20 @@
 struct iommu;
 struct vfio_pci_device;
 
+/* The host's pages; arm64 has others, too, for which there's no test. */
+#ifndef PAGE_SIZE
+#define PAGE_SIZE		((unsigned long)SZ_4K)
+#endif
+
+#ifdef __x86_64__
+#define DMABUF_VM_DEFAULT	KVM_X86_DEFAULT_VM
+#define DMABUF_VM_SW_PROTECTED	KVM_X86_SW_PROTECTED_VM
+#else
+#define DMABUF_VM_DEFAULT	VM_TYPE_DEFAULT
+/* A type that KVM_CAP_VM_TYPES has on x86 only. */
+#define DMABUF_VM_SW_PROTECTED	1
+#endif
+
 /* Above everything that the KVM library puts into a VM, and 1GiB aligned. */
 #define DMABUF_GPA		(64ull * SZ_1G)
 #define DMABUF_SLOT		10
@@ -80,9 +94,32 @@ struct leaves {
 	u64 nr_1g;
 };
 
+/*
+ * Is the size of leaves KVM's choice, and can it be seen?  It's the guest's choice
+ * with shadow paging, and arm64 needs CONFIG_PTDUMP_STAGE2_DEBUGFS.
+ */
+bool vm_can_get_leaves(struct kvm_vm *vm);
+#ifdef __aarch64__
+/* Their text in debugfs, NULL if there's none. */
+FILE *vm_open_leaves(struct kvm_vm *vm);
+#endif
+#define LEAVES_SKIP_REASON	"KVM doesn't choose or doesn't show the size of leaves"
+
 struct leaves vm_get_leaves(struct kvm_vm *vm);
 
-/* How much memory has the VM mapped, whatever the size of the leaves? */
+/*
+ * How much memory has the VM mapped, whatever the size of the leaves?  Only arm64
+ * may be unable to tell.
+ */
+static inline bool vm_can_get_mapped(struct kvm_vm *vm)
+{
+#ifdef __aarch64__
+	return vm_can_get_leaves(vm);
+#else
+	return true;
+#endif
+}
+
 static inline u64 vm_get_mapped(struct kvm_vm *vm)
 {
 	struct leaves leaves = vm_get_leaves(vm);
@@ -95,12 +132,14 @@ static inline u64 vm_get_mapped(struct kvm_vm *vm)
  * gpa.  Returns 0 or an errno, doesn't retry but for signals.
  */
 bool vcpu_can_prefault(void);
+#define PREFAULT_SKIP_REASON	"no KVM_CAP_PRE_FAULT_MEMORY"
+
 int __vcpu_prefault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size);
 
 /* Map the range, and let the guest do that if there's no other way. */
 void vcpu_populate(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size);
 
-/* How many leaves of each size does that add? */
+/* How many leaves of each size does the range have then? */
 struct leaves vcpu_populate_leaves(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size);
 
 /*
@@ -113,6 +152,31 @@ enum guest_op {
 	/* Have KVM emulate the access. */
 	GUEST_FEP_READ,
 };
+
+/* Returns NULL, or why KVM can't be made to emulate an access to memory. */
+const char *guest_cannot_emulate(void);
+
+/* One access with a single instruction, of which KVM can tell what it does. */
+static inline u64 guest_load(u64 *ptr)
+{
+	u64 val;
+
+#if defined(__x86_64__)
+	asm volatile("mov (%1), %0" : "=r"(val) : "r"(ptr) : "memory");
+#elif defined(__aarch64__)
+	asm volatile("ldr %0, [%1]" : "=r"(val) : "r"(ptr) : "memory");
+#endif
+	return val;
+}
+
+static inline void guest_store(u64 *ptr, u64 val)
+{
+#if defined(__x86_64__)
+	asm volatile("mov %0, (%1)" :: "r"(val), "r"(ptr) : "memory");
+#elif defined(__aarch64__)
+	asm volatile("str %0, [%1]" :: "r"(val), "r"(ptr) : "memory");
+#endif
+}
 
 void dmabuf_guest_code(void);
 struct kvm_vm *dmabuf_vm_create(unsigned long type, struct kvm_vcpu **vcpu);

@@ -8,6 +8,7 @@ static const char *device_bdf;
 void dmabuf_test_init(int *argc, char *argv[])
 {
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_DMABUF));
+	TEST_REQUIRE(getpagesize() == PAGE_SIZE);
 
 	device_bdf = vfio_selftests_get_bdf(argc, argv);
 }
@@ -152,6 +153,86 @@ void vm_set_dmabuf(struct kvm_vm *vm, u32 slot, u32 flags, gpa_t gpa, u64 size,
 	TEST_ASSERT_VM_VCPU_IOCTL(!r, KVM_SET_USER_MEMORY_REGION2, r, vm);
 }
 
+#ifdef __aarch64__
+FILE *vm_open_leaves(struct kvm_vm *vm)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/stage2_page_tables",
+		 getpid(), vm->fd);
+	return fopen(path, "r");
+}
+
+bool vm_can_get_leaves(struct kvm_vm *vm)
+{
+	FILE *file = vm_open_leaves(vm);
+	bool can = false;
+	char line[256];
+
+	/* The tables are EL2's with pKVM, and reading the file fails. */
+	if (file) {
+		can = fgets(line, sizeof(line), file);
+		fclose(file);
+	}
+
+	return can;
+}
+
+/*
+ * Adds up leaves from @start to @end, lines "0xSTART-0xEND SIZE LEVEL ATTRIBUTES", of
+ * which the first attribute of what is not mapped is "F".
+ */
+static struct leaves vm_range_leaves(struct kvm_vm *vm, gpa_t start, gpa_t end)
+{
+	FILE *file = vm_open_leaves(vm);
+	struct leaves leaves = {};
+	char line[256];
+
+	TEST_ASSERT(file, "No stage2_page_tables of the VM in debugfs");
+
+	while (fgets(line, sizeof(line), file)) {
+		unsigned long from, to;
+		char size[32], attr[32];
+		int level;
+
+		if (sscanf(line, "0x%lx-0x%lx %31s %d %31s", &from, &to, size, &level, attr) != 5 ||
+		    !strcmp(attr, "F"))
+			continue;
+
+		from = max_t(unsigned long, from, start);
+		to = min_t(unsigned long, to, end);
+		if (from >= to)
+			continue;
+
+		switch (level) {
+		case 1:
+			leaves.nr_1g += (to - from) / SZ_1G;
+			break;
+		case 2:
+			leaves.nr_2m += (to - from) / SZ_2M;
+			break;
+		case 3:
+			leaves.nr_4k += (to - from) / SZ_4K;
+			break;
+		default:
+			TEST_FAIL("Unknown level in '%s'", line);
+		}
+	}
+	fclose(file);
+
+	return leaves;
+}
+
+struct leaves vm_get_leaves(struct kvm_vm *vm)
+{
+	return vm_range_leaves(vm, 0, -1ul);
+}
+#else
+bool vm_can_get_leaves(struct kvm_vm *vm)
+{
+	return vcpu_can_prefault();
+}
+
 struct leaves vm_get_leaves(struct kvm_vm *vm)
 {
 	return (struct leaves) {
@@ -160,6 +241,7 @@ struct leaves vm_get_leaves(struct kvm_vm *vm)
 		.nr_1g = vm_get_stat(vm, pages_1g),
 	};
 }
+#endif
 
 bool vcpu_can_prefault(void)
 {
@@ -183,6 +265,38 @@ int __vcpu_prefault(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size)
 	return 0;
 }
 
+#ifdef __aarch64__
+void vcpu_populate(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size)
+{
+	static const u64 strides[] = { SZ_1G, SZ_2M, SZ_4K };
+	struct leaves leaves;
+	u64 next;
+	int i;
+
+	/* Each access maps a leaf, in which the next one needn't be. */
+	for (i = 0; i < ARRAY_SIZE(strides); i++) {
+		for (next = gpa; next < gpa + size;
+		     next = align_down(next, strides[i]) + strides[i])
+			guest_read(vcpu, next);
+
+		if (!vm_can_get_leaves(vcpu->vm))
+			continue;
+
+		leaves = vm_range_leaves(vcpu->vm, gpa, gpa + size);
+		if (leaves.nr_4k * SZ_4K + leaves.nr_2m * SZ_2M + leaves.nr_1g * SZ_1G == size)
+			return;
+	}
+
+	TEST_ASSERT(!vm_can_get_leaves(vcpu->vm), "The range can't be populated");
+}
+
+struct leaves vcpu_populate_leaves(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size)
+{
+	vcpu_populate(vcpu, gpa, size);
+
+	return vm_range_leaves(vcpu->vm, gpa, gpa + size);
+}
+#else
 void vcpu_populate(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size)
 {
 	u64 offset;
@@ -212,6 +326,7 @@ struct leaves vcpu_populate_leaves(struct kvm_vcpu *vcpu, gpa_t gpa, u64 size)
 
 	return after;
 }
+#endif
 
 static enum guest_op guest_op;
 static u64 guest_gva;
@@ -224,18 +339,29 @@ void dmabuf_guest_code(void)
 
 		switch (guest_op) {
 		case GUEST_READ:
-			asm volatile("mov (%1), %0" : "=r"(guest_val) : "r"(ptr) : "memory");
+			guest_val = guest_load(ptr);
 			break;
 		case GUEST_WRITE:
-			asm volatile("mov %0, (%1)" :: "r"(guest_val), "r"(ptr) : "memory");
+			guest_store(ptr, guest_val);
 			break;
 		case GUEST_FEP_READ:
+#ifdef __x86_64__
 			asm volatile(KVM_FEP "mov (%1), %0"
 				     : "=r"(guest_val) : "r"(ptr) : "memory");
+#endif
 			break;
 		}
 		GUEST_SYNC(guest_op);
 	}
+}
+
+const char *guest_cannot_emulate(void)
+{
+#ifdef __x86_64__
+	return kvm_is_forced_emulation_enabled() ? NULL : "needs kvm.force_emulation_prefix=1";
+#else
+	return "KVM emulates accesses to holes only";
+#endif
 }
 
 struct kvm_vm *dmabuf_vm_create(unsigned long type, struct kvm_vcpu **vcpu)
@@ -245,7 +371,10 @@ struct kvm_vm *dmabuf_vm_create(unsigned long type, struct kvm_vcpu **vcpu)
 		.type = type,
 	};
 
-	return vm_create_shape_with_one_vcpu(shape, vcpu, dmabuf_guest_code);
+	/* Page tables for as much as the guest itself may have to populate. */
+	u64 nr_pages = vcpu_can_prefault() ? 0 : SZ_2G / PAGE_SIZE;
+
+	return __vm_create_shape_with_one_vcpu(shape, vcpu, nr_pages, dmabuf_guest_code);
 }
 
 static void vm_map_page(struct kvm_vm *vm, gpa_t gpa)

@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of what PCI/TSM promises to the owner of a TDI and to TSM drivers.
+ */
+#include <linux/completion.h>
+#include <linux/kthread.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include "../pci.h"
+#include "tsm_mock.h"
+
+/* The core looks at nothing behind these pointers */
+#define VM_A	((struct kvm *)0x1000)
+#define VM_B	((struct kvm *)0x2000)
+
+static int mock_refs(struct mock_tsm *mock)
+{
+	return module_refcount(&mock->module);
+}
+
+static int bind(struct mock_tsm *mock, int fn)
+{
+	return pci_tsm_bind(&mock->fn[fn]->pdev, VM_A, 5, &mock->owner.owner);
+}
+
+static void unbind(struct mock_tsm *mock, int fn)
+{
+	pci_tsm_unbind(&mock->fn[fn]->pdev, &mock->owner.owner);
+}
+
+static ssize_t guest_req(struct mock_tsm *mock, enum pci_tsm_tvm_arch arch)
+{
+	return pci_tsm_guest_req(&mock->fn[0]->pdev, &mock->owner.owner, arch,
+				 PCI_TSM_REQ_INFO, KERNEL_SOCKPTR(NULL), 0,
+				 KERNEL_SOCKPTR(NULL), 0, NULL);
+}
+
+static void bind_unbind(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), 0);
+	EXPECT_LOG(test, "bb");
+	unbind(mock, 0);
+	unbind(mock, 1);
+	EXPECT_LOG(test, "uu");
+
+	/* Unbound is unbound, and can be bound again */
+	unbind(mock, 0);
+	EXPECT_LOG(test, "");
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), 0);
+	unbind(mock, 0);
+	EXPECT_LOG(test, "bu");
+}
+
+static void bind_needs_kvm(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_EXPECT_EQ(test, pci_tsm_bind(&mock->fn[0]->pdev, NULL, 5,
+					   &mock->owner.owner), -EINVAL);
+	EXPECT_LOG(test, "");
+}
+
+static void bind_needs_context(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	mock->fn[0]->pdev.tsm = NULL;
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), -EINVAL);
+	unbind(mock, 0);
+	pci_tsm_stop(&mock->fn[0]->pdev, &mock->owner.owner);
+	KUNIT_EXPECT_EQ(test, guest_req(mock, PCI_TSM_TVM_ARCH_SIM), -ENXIO);
+	EXPECT_LOG(test, "");
+}
+
+static void no_bind_op(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	mock->ops.bind = NULL;
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), -EOPNOTSUPP);
+}
+
+static void no_unbind_op(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	mock->ops.unbind = NULL;
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), -EOPNOTSUPP);
+	EXPECT_LOG(test, "");
+}
+
+static void no_guest_req_op(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	mock->ops.guest_req = NULL;
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, guest_req(mock, PCI_TSM_TVM_ARCH_SIM), -EOPNOTSUPP);
+	unbind(mock, 0);
+}
+
+static void bind_again(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *pdev = &mock->fn[0]->pdev;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, pci_tsm_bind(pdev, VM_B, 5, &mock->owner.owner),
+			-EBUSY);
+	KUNIT_EXPECT_EQ(test, pci_tsm_bind(pdev, VM_A, 6, &mock->owner.owner),
+			-EBUSY);
+	KUNIT_EXPECT_EQ(test, pci_tsm_bind(pdev, VM_A, 5, &mock->other.owner),
+			-EBUSY);
+	EXPECT_LOG(test, "b");
+	KUNIT_EXPECT_EQ(test, pdev->tsm->tdi->tdi_id, 5);
+	unbind(mock, 0);
+	EXPECT_LOG(test, "u");
+}
+
+static void bind_fails(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	mock->bind_error = -EIO;
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), -EIO);
+	KUNIT_EXPECT_EQ(test, mock_refs(mock), 0);
+	unbind(mock, 0);
+	EXPECT_LOG(test, "b");
+
+	/* Nothing of the first owner is left */
+	mock->bind_error = 0;
+	KUNIT_EXPECT_EQ(test, pci_tsm_bind(&mock->fn[0]->pdev, VM_B, 6,
+					   &mock->other.owner), 0);
+	pci_tsm_unbind(&mock->fn[0]->pdev, &mock->other.owner);
+	EXPECT_LOG(test, "bu");
+}
+
+static void bind_pins_module(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, mock_refs(mock), 1);
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, mock_refs(mock), 1);
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	KUNIT_EXPECT_EQ(test, mock_refs(mock), 2);
+	unbind(mock, 0);
+	unbind(mock, 0);
+	KUNIT_EXPECT_EQ(test, mock_refs(mock), 1);
+
+	/* Taken away, it is not pinned either */
+	pci_tsm_destroy(&mock->fn[1]->pdev);
+	KUNIT_EXPECT_EQ(test, mock_refs(mock), 0);
+}
+
+/* The function itself, and the one that has the DSM; whatever else is reset */
+static void bind_in_reset(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *dsm = &mock->fn[0]->pdev;
+	struct pci_dev *fn = &mock->fn[1]->pdev;
+
+	pci_tsm_begin_reset(dsm);
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), -EBUSY);
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EBUSY);
+	/* There can be two */
+	pci_tsm_begin_reset(dsm);
+	pci_tsm_end_reset(dsm);
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EBUSY);
+	pci_tsm_end_reset(dsm);
+	KUNIT_EXPECT_EQ(test, mock_refs(mock), 0);
+	EXPECT_LOG(test, "");
+
+	pci_tsm_begin_reset(fn);
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EBUSY);
+	pci_tsm_end_reset(fn);
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), 0);
+	EXPECT_LOG(test, "bb");
+
+	/* Who is bound is not unbound by that, nor by asking again */
+	pci_tsm_begin_reset(dsm);
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_NOT_NULL(test, dsm->tsm->tdi);
+	unbind(mock, 0);
+	unbind(mock, 1);
+	pci_tsm_end_reset(dsm);
+	EXPECT_LOG(test, "uu");
+}
+
+static int pm_refs(struct pci_dev *pdev)
+{
+#ifdef CONFIG_PM
+	return atomic_read(&pdev->dev.power.usage_count);
+#else
+	return 0;
+#endif
+}
+
+/* Nothing is bound while the DSM is not in D0, and it stays there while one is */
+static void bind_in_low_power(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *dsm = &mock->fn[0]->pdev;
+	struct pci_dev *fn = &mock->fn[1]->pdev;
+	int refs = pm_refs(dsm);
+
+	dsm->current_state = PCI_D3hot;
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), -EIO);
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EIO);
+	dsm->current_state = PCI_D1;
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EIO);
+	dsm->current_state = PCI_D0;
+	fn->current_state = PCI_D3hot;
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EIO);
+	KUNIT_EXPECT_EQ(test, mock_refs(mock), 0);
+	KUNIT_EXPECT_EQ(test, pm_refs(dsm), refs);
+	EXPECT_LOG(test, "");
+
+	/* As it is without a driver */
+	dsm->current_state = PCI_UNKNOWN;
+	fn->current_state = PCI_D0;
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), 0);
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), 0);
+	KUNIT_EXPECT_EQ(test, pm_refs(dsm), refs + IS_ENABLED(CONFIG_PM));
+	KUNIT_EXPECT_EQ(test, pm_refs(fn), refs);
+	unbind(mock, 1);
+	unbind(mock, 1);
+	KUNIT_EXPECT_EQ(test, pm_refs(dsm), refs);
+	EXPECT_LOG(test, "bu");
+
+	/* Neither does it keep that if the bind fails, or the TDI is taken away */
+	mock->bind_error = -EIO;
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EIO);
+	KUNIT_EXPECT_EQ(test, pm_refs(dsm), refs);
+	mock->bind_error = 0;
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), 0);
+	pci_tsm_destroy(fn);
+	KUNIT_EXPECT_EQ(test, pm_refs(dsm), refs);
+	EXPECT_LOG(test, "bbsrux");
+}
+
+static void bind_leaving_module(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	mock->module.state = MODULE_STATE_GOING;
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), -ENXIO);
+	EXPECT_LOG(test, "");
+}
+
+static void bind_needs_owner(struct kunit *test)
+{
+	static const struct pci_tdi_owner_ops incomplete[] = {
+		{ .revoke = NULL },
+		{ .revoke = (void *)1 },
+		{ .error = (void *)1 },
+	};
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *pdev = &mock->fn[0]->pdev;
+
+	KUNIT_EXPECT_EQ(test, pci_tsm_bind(pdev, VM_A, 5, NULL), -EINVAL);
+	for (int i = 0; i < ARRAY_SIZE(incomplete); i++) {
+		mock->owner.owner.ops = &incomplete[i];
+		KUNIT_EXPECT_EQ(test, bind(mock, 0), -EINVAL);
+	}
+	EXPECT_LOG(test, "");
+}
+
+static void unbind_by_another(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *pdev = &mock->fn[0]->pdev;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	pci_tsm_stop(pdev, &mock->other.owner);
+	pci_tsm_unbind(pdev, &mock->other.owner);
+	KUNIT_EXPECT_EQ(test, PTR_ERR(pci_tsm_tdi_ranges(pdev, &mock->other.owner)),
+			-ENXIO);
+	EXPECT_LOG(test, "b");
+	KUNIT_EXPECT_NOT_NULL(test, pdev->tsm->tdi);
+	unbind(mock, 0);
+	EXPECT_LOG(test, "u");
+}
+
+static void stop_then_unbind(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	pci_tsm_stop(&mock->fn[0]->pdev, &mock->owner.owner);
+	KUNIT_EXPECT_NOT_NULL(test, mock->fn[0]->pdev.tsm->tdi);
+	unbind(mock, 0);
+	EXPECT_LOG(test, "bsu");
+	pci_tsm_stop(&mock->fn[0]->pdev, &mock->owner.owner);
+	EXPECT_LOG(test, "");
+}
+
+static void no_stop_op(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	mock->ops.stop = NULL;
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	pci_tsm_stop(&mock->fn[0]->pdev, &mock->owner.owner);
+	KUNIT_EXPECT_NOT_NULL(test, mock->fn[0]->pdev.tsm->tdi);
+	pci_tsm_destroy(&mock->fn[0]->pdev);
+	EXPECT_LOG(test, "bruxdx");
+}
+
+static void device_goes_away(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	pci_tsm_destroy(&mock->fn[1]->pdev);
+	EXPECT_LOG(test, "bsrux");
+
+	/* The owner ends its part later */
+	pci_tsm_stop(&mock->fn[1]->pdev, &mock->owner.owner);
+	unbind(mock, 1);
+	EXPECT_LOG(test, "");
+}
+
+static void dsm_goes_away(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	EXPECT_LOG(test, "bb");
+	/* Both lose their TDI, then function 1 its context, then the DSM */
+	pci_tsm_destroy(&mock->fn[0]->pdev);
+	EXPECT_LOG(test, "srusruxdx");
+	unbind(mock, 0);
+	unbind(mock, 1);
+	EXPECT_LOG(test, "");
+}
+
+static void tdi_error(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	pci_tsm_tdi_error(mock->fn[0]->pdev.tsm->tdi);
+	pci_tsm_tdi_error(mock->fn[0]->pdev.tsm->tdi);
+	KUNIT_EXPECT_NOT_NULL(test, mock->fn[0]->pdev.tsm->tdi);
+	unbind(mock, 0);
+	EXPECT_LOG(test, "beeu");
+}
+
+static void tdi_error_in_bind(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	mock->bind_tdi_error = true;
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), 0);
+	EXPECT_LOG(test, "be");
+	unbind(mock, 0);
+
+	mock->bind_error = -EIO;
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), -EIO);
+	EXPECT_LOG(test, "ube");
+}
+
+static struct device_attribute *sysfs_attr(const char *name)
+{
+	struct attribute **attr = pci_tsm_attr_group.attrs;
+
+	while (*attr && strcmp((*attr)->name, name))
+		attr++;
+	return *attr ? container_of(*attr, struct device_attribute, attr) : NULL;
+}
+
+static ssize_t sysfs_disconnect(struct mock_tsm *mock)
+{
+	struct device_attribute *attr = sysfs_attr("disconnect");
+	const char *name = dev_name(&mock->tsm_dev->dev);
+
+	if (!attr)
+		return -ENOENT;
+
+	return attr->store(&mock->fn[0]->pdev.dev, attr, name, strlen(name));
+}
+
+/* The system call would be made again, which this thread cannot */
+static ssize_t not_restarted(ssize_t ret)
+{
+	if (ret == -ERESTARTNOINTR)
+		clear_thread_flag(TIF_SIGPENDING);
+	return ret;
+}
+
+static ssize_t sysfs_show(struct mock_tsm *mock, const char *name, char *buf)
+{
+	struct device_attribute *attr = sysfs_attr(name);
+
+	if (!attr)
+		return -ENOENT;
+
+	return not_restarted(attr->show(&mock->fn[0]->pdev.dev, attr, buf));
+}
+
+static void read_all_in_unbind(struct kunit *test)
+{
+	static const char * const name[] = { "connect", "bound", "dsm" };
+	struct mock_tsm *mock = test->priv;
+	char *buf = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, buf);
+	for (int i = 0; i < ARRAY_SIZE(name); i++)
+		KUNIT_EXPECT_EQ(test, sysfs_show(mock, name[i], buf),
+				-ERESTARTNOINTR);
+	KUNIT_EXPECT_EQ(test, not_restarted(sysfs_disconnect(mock)),
+			-ERESTARTNOINTR);
+}
+
+/* Who removes the files waits for those in them, which wait for nobody */
+static void sysfs_does_not_wait(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	char *buf = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, buf);
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+
+	/* Neither for the lock of the DSM */
+	mutex_lock(&mock->fn[0]->tsm.lock);
+	KUNIT_EXPECT_GT(test, sysfs_show(mock, "bound", buf), 1);
+	mutex_unlock(&mock->fn[0]->tsm.lock);
+
+	/* Nor for the one that is held for write here */
+	mock->in_unbind = read_all_in_unbind;
+	pci_tsm_destroy(&mock->fn[0]->pdev);
+	mock->in_unbind = NULL;
+	EXPECT_LOG(test, "bsruxdx");
+}
+
+struct waiter {
+	struct mock_tsm *mock;
+	struct completion done;
+	bool request;
+	int rc;
+};
+
+static int wait_for_dsm(void *data)
+{
+	struct waiter *waiter = data;
+
+	allow_signal(SIGINT);
+	waiter->rc = waiter->request ?
+		     guest_req(waiter->mock, PCI_TSM_TVM_ARCH_SIM) :
+		     bind(waiter->mock, 1);
+	complete(&waiter->done);
+	return 0;
+}
+
+/* A bind, and a request, that wait for somebody else's give up for a signal */
+static void signal_ends_wait(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	for (int i = 0; i < 2; i++) {
+		struct waiter waiter = { .mock = mock, .request = i };
+		struct task_struct *task;
+		bool done = false;
+
+		init_completion(&waiter.done);
+		mutex_lock(&mock->fn[0]->tsm.lock);
+		task = kthread_create(wait_for_dsm, &waiter, "tsm-kunit");
+		if (!IS_ERR(task)) {
+			get_task_struct(task);
+			wake_up_process(task);
+			/* It may come before the thread takes it */
+			for (int n = 0; n < 500 && !done; n++) {
+				send_sig(SIGINT, task, 1);
+				done = wait_for_completion_timeout(&waiter.done,
+								   HZ / 50);
+			}
+		}
+		mutex_unlock(&mock->fn[0]->tsm.lock);
+
+		KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+		if (!done)
+			wait_for_completion(&waiter.done);
+		put_task_struct(task);
+		KUNIT_EXPECT_TRUE(test, done);
+		KUNIT_EXPECT_EQ(test, waiter.rc, -EINTR);
+	}
+	EXPECT_LOG(test, "b");
+	unbind(mock, 0);
+}
+
+static void disconnect_while_bound(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	for (int fn = 0; fn < ARRAY_SIZE(mock->fn); fn++) {
+		KUNIT_ASSERT_EQ(test, bind(mock, fn), 0);
+		KUNIT_EXPECT_EQ(test, sysfs_disconnect(mock), -EBUSY);
+		EXPECT_LOG(test, "b");
+		unbind(mock, fn);
+		EXPECT_LOG(test, "u");
+	}
+
+	KUNIT_EXPECT_GT(test, sysfs_disconnect(mock), 0);
+	EXPECT_LOG(test, "xdx");
+	KUNIT_EXPECT_NULL(test, mock->fn[0]->pdev.tsm);
+}
+
+static void guest_req_arch(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_EXPECT_EQ(test, guest_req(mock, PCI_TSM_TVM_ARCH_SIM), -ENXIO);
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, guest_req(mock, PCI_TSM_TVM_ARCH_SIM), 0);
+	KUNIT_EXPECT_EQ(test, guest_req(mock, PCI_TSM_TVM_ARCH_TDX), -EOPNOTSUPP);
+	EXPECT_LOG(test, "bg");
+
+	mock->ops.tvm_arch = PCI_TSM_TVM_ARCH_NONE;
+	KUNIT_EXPECT_EQ(test, guest_req(mock, PCI_TSM_TVM_ARCH_NONE), -EOPNOTSUPP);
+	EXPECT_LOG(test, "");
+	unbind(mock, 0);
+}
+
+static void guest_req_by_another(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test,
+			pci_tsm_guest_req(&mock->fn[0]->pdev, &mock->other.owner,
+					  PCI_TSM_TVM_ARCH_SIM, PCI_TSM_REQ_INFO,
+					  KERNEL_SOCKPTR(NULL), 0,
+					  KERNEL_SOCKPTR(NULL), 0, NULL), -ENXIO);
+	EXPECT_LOG(test, "b");
+	unbind(mock, 0);
+}
+
+static void what_can_be_bound(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *pdev = &mock->fn[0]->pdev;
+
+	KUNIT_EXPECT_EQ(test, pci_tsm_check_bind(pdev), 0);
+	KUNIT_EXPECT_TRUE(test, pci_tsm_takes_viommu(pdev, 0));
+	KUNIT_EXPECT_FALSE(test, pci_tsm_takes_viommu(pdev, 1));
+	KUNIT_EXPECT_TRUE(test, pci_tsm_takes_viommu(pdev, 31));
+	KUNIT_EXPECT_FALSE(test, pci_tsm_takes_viommu(pdev, 32));
+	KUNIT_EXPECT_FALSE(test, pci_tsm_takes_viommu(pdev, U32_MAX));
+
+	mock->ops.unbind = NULL;
+	KUNIT_EXPECT_EQ(test, pci_tsm_check_bind(pdev), -EOPNOTSUPP);
+	pdev->tsm = NULL;
+	KUNIT_EXPECT_EQ(test, pci_tsm_check_bind(pdev), -EOPNOTSUPP);
+	KUNIT_EXPECT_FALSE(test, pci_tsm_takes_viommu(pdev, 0));
+}
+
+static struct kunit_case tsm_cases[] = {
+	KUNIT_CASE(bind_unbind),
+	KUNIT_CASE(bind_needs_kvm),
+	KUNIT_CASE(bind_needs_context),
+	KUNIT_CASE(no_bind_op),
+	KUNIT_CASE(no_unbind_op),
+	KUNIT_CASE(no_guest_req_op),
+	KUNIT_CASE(bind_again),
+	KUNIT_CASE(bind_fails),
+	KUNIT_CASE(bind_pins_module),
+	KUNIT_CASE(bind_in_reset),
+	KUNIT_CASE(bind_in_low_power),
+	KUNIT_CASE(bind_leaving_module),
+	KUNIT_CASE(bind_needs_owner),
+	KUNIT_CASE(unbind_by_another),
+	KUNIT_CASE(stop_then_unbind),
+	KUNIT_CASE(no_stop_op),
+	KUNIT_CASE(device_goes_away),
+	KUNIT_CASE(dsm_goes_away),
+	KUNIT_CASE(tdi_error),
+	KUNIT_CASE(tdi_error_in_bind),
+	KUNIT_CASE(disconnect_while_bound),
+	KUNIT_CASE(sysfs_does_not_wait),
+	KUNIT_CASE(signal_ends_wait),
+	KUNIT_CASE(guest_req_arch),
+	KUNIT_CASE(guest_req_by_another),
+	KUNIT_CASE(what_can_be_bound),
+	{}
+};
+
+static struct kunit_suite tsm_suite = {
+	.name = "pci_tsm",
+	.init = mock_tsm_init,
+	.exit = mock_tsm_exit,
+	.test_cases = tsm_cases,
+};
+kunit_test_suite(tsm_suite);
+
+MODULE_DESCRIPTION("KUnit tests of PCI/TSM");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <kunit/static_stub.h>
+#include <linux/overflow.h>
+#include <linux/slab.h>
+#include <linux/unaligned.h>
+#include "../pci.h"
+#include "tsm_mock.h"
+
+#define MSIX_CAP	0x40
+
+static void mock_log(struct mock_tsm *mock, char call)
+{
+	size_t len = strlen(mock->log);
+
+	if (len + 1 < sizeof(mock->log)) {
+		mock->log[len] = call;
+		mock->log[len + 1] = '\0';
+	}
+}
+
+static struct mock_fn *to_mock_fn(struct pci_dev *pdev)
+{
+	return container_of(pdev, struct mock_fn, pdev);
+}
+
+static struct mock_tsm *to_mock(struct pci_dev *pdev)
+{
+	return container_of(pdev->bus, struct mock_tsm, bus);
+}
+
+static int mock_config_read(struct pci_bus *bus, unsigned int devfn, int where,
+			    int size, u32 *val)
+{
+	struct mock_tsm *mock = container_of(bus, struct mock_tsm, bus);
+	struct mock_fn *fn = mock->fn[PCI_FUNC(devfn)];
+
+	if (where + size > sizeof(fn->config))
+		return PCIBIOS_BAD_REGISTER_NUMBER;
+
+	switch (size) {
+	case 1:
+		*val = fn->config[where];
+		break;
+	case 2:
+		*val = get_unaligned_le16(&fn->config[where]);
+		break;
+	default:
+		*val = get_unaligned_le32(&fn->config[where]);
+		break;
+	}
+	return PCIBIOS_SUCCESSFUL;
+}
+
+static struct pci_ops mock_pci_ops = {
+	.read = mock_config_read,
+};
+
+void mock_bar(struct mock_fn *fn, int bar, u64 start, u64 len,
+	      unsigned long flags)
+{
+	fn->pdev.resource[bar] = len ?
+		DEFINE_RES_NAMED(start, len, "mock", flags) :
+		(struct resource) {};
+}
+
+void mock_msix(struct mock_fn *fn, u16 vectors, u32 table, u32 pba)
+{
+	u8 *cap = fn->config + MSIX_CAP;
+
+	fn->pdev.msix_cap = MSIX_CAP;
+	put_unaligned_le16(vectors - 1, cap + PCI_MSIX_FLAGS);
+	put_unaligned_le32(table, cap + PCI_MSIX_TABLE);
+	put_unaligned_le32(pba, cap + PCI_MSIX_PBA);
+}
+
+static struct pci_tsm *mock_probe(struct tsm_dev *tsm_dev, struct pci_dev *pdev)
+{
+	return NULL;
+}
+
+static void mock_remove(struct pci_tsm *tsm)
+{
+	mock_log(to_mock(tsm->pdev), 'x');
+}
+
+static int mock_connect(struct pci_dev *pdev)
+{
+	mock_log(to_mock(pdev), 'c');
+	return 0;
+}
+
+static void mock_disconnect(struct pci_dev *pdev)
+{
+	mock_log(to_mock(pdev), 'd');
+}
+
+static struct pci_tdi *mock_bind(struct pci_dev *pdev, struct kvm *kvm,
+				 u32 tdi_id)
+{
+	struct pci_tdi *tdi = &to_mock_fn(pdev)->tdi;
+	struct mock_tsm *mock = to_mock(pdev);
+
+	mock_log(mock, 'b');
+	pci_tsm_tdi_constructor(pdev, tdi, kvm, tdi_id);
+	if (mock->bind_tdi_error)
+		pci_tsm_tdi_error(tdi);
+	return mock->bind_error ? ERR_PTR(mock->bind_error) : tdi;
+}
+
+static void mock_stop(struct pci_tdi *tdi)
+{
+	mock_log(to_mock(tdi->pdev), 's');
+}
+
+static void mock_unbind(struct pci_tdi *tdi)
+{
+	struct mock_tsm *mock = to_mock(tdi->pdev);
+
+	mock_log(mock, 'u');
+	if (mock->in_unbind)
+		mock->in_unbind(mock->test);
+}
+
+static struct pci_tdi_ranges *mock_tdi_ranges(struct pci_tdi *tdi)
+{
+	const struct pci_tdi_ranges *ranges = to_mock(tdi->pdev)->ranges;
+
+	return kmemdup(ranges, struct_size(ranges, range, ranges->nr),
+		       GFP_KERNEL) ?: ERR_PTR(-ENOMEM);
+}
+
+static ssize_t mock_guest_req(struct pci_tdi *tdi, enum pci_tsm_req_scope scope,
+			      sockptr_t req_in, size_t in_len,
+			      sockptr_t req_out, size_t out_len, u64 *tsm_code)
+{
+	mock_log(to_mock(tdi->pdev), 'g');
+	return 0;
+}
+
+static void mock_owner_revoke(struct pci_tdi_owner *owner)
+{
+	mock_log(container_of(owner, struct mock_owner, owner)->mock, 'r');
+}
+
+static void mock_owner_error(struct pci_tdi_owner *owner)
+{
+	mock_log(container_of(owner, struct mock_owner, owner)->mock, 'e');
+}
+
+static const struct pci_tdi_owner_ops mock_owner_ops = {
+	.revoke = mock_owner_revoke,
+	.error = mock_owner_error,
+};
+
+static struct pci_dev *mock_get_fn(struct pci_dev *pdev, unsigned int nr)
+{
+	struct mock_tsm *mock = to_mock(pdev);
+
+	return nr < ARRAY_SIZE(mock->fn) ? pci_dev_get(&mock->fn[nr]->pdev) :
+					   NULL;
+}
+
+static void mock_fn_release(struct device *dev)
+{
+	kfree(to_mock_fn(to_pci_dev(dev)));
+}
+
+static int mock_fn_init(struct mock_tsm *mock, int nr)
+{
+	struct mock_fn *fn = kzalloc_obj(*fn);
+	struct pci_dev *pdev;
+
+	if (!fn)
+		return -ENOMEM;
+
+	mock->fn[nr] = fn;
+	pdev = &fn->pdev;
+	device_initialize(&pdev->dev);
+	pdev->dev.release = mock_fn_release;
+	dev_set_name(&pdev->dev, "mock.%d", nr);
+	pdev->bus = &mock->bus;
+	pdev->devfn = PCI_DEVFN(0, nr);
+	/* PCIe, an endpoint */
+	pdev->pcie_cap = 0x80;
+	pdev->devcap = PCI_EXP_DEVCAP_TEE;
+	return 0;
+}
+
+static int mock_fn_connect(struct mock_tsm *mock, int nr)
+{
+	struct mock_fn *fn = mock->fn[nr];
+	int rc;
+
+	mutex_init(&fn->tsm.lock);
+	rc = pci_tsm_link_constructor(&fn->pdev, &fn->tsm.base_tsm,
+				      mock->tsm_dev);
+	if (!rc)
+		fn->pdev.tsm = &fn->tsm.base_tsm;
+	return rc;
+}
+
+static void mock_owner_init(struct mock_tsm *mock, struct mock_owner *owner)
+{
+	owner->owner.ops = &mock_owner_ops;
+	owner->mock = mock;
+}
+
+int mock_tsm_init(struct kunit *test)
+{
+	struct mock_tsm *mock = kunit_kzalloc(test, sizeof(*mock), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	test->priv = mock;
+	mock->test = test;
+
+	mock->bridge = pci_alloc_host_bridge(0);
+	KUNIT_ASSERT_NOT_NULL(test, mock->bridge);
+	mock->window = DEFINE_RES_MEM(0, SZ_2G);
+	pci_add_resource_offset(&mock->bridge->windows, &mock->window,
+				MOCK_BUS_OFFSET);
+	mock->bus.bridge = &mock->bridge->dev;
+	mock->bus.ops = &mock_pci_ops;
+	mock->bus.sysdata = mock->sysdata;
+
+	/* They are on no list of devices */
+	kunit_activate_static_stub(test, pci_tsm_get_fn, mock_get_fn);
+	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++)
+		KUNIT_ASSERT_EQ(test, mock_fn_init(mock, i), 0);
+
+	mock_owner_init(mock, &mock->owner);
+	mock_owner_init(mock, &mock->other);
+
+	/* A module as it is when loaded and nobody uses it */
+	mock->module.state = MODULE_STATE_LIVE;
+	atomic_set(&mock->module.refcnt, 1);
+	mock->ops.owner = &mock->module;
+	mock->ops.tvm_arch = PCI_TSM_TVM_ARCH_SIM;
+	mock->ops.viommu_types = BIT(0) | BIT(31);
+	mock->ops.probe = mock_probe;
+	mock->ops.remove = mock_remove;
+	mock->ops.connect = mock_connect;
+	mock->ops.disconnect = mock_disconnect;
+	mock->ops.bind = mock_bind;
+	mock->ops.stop = mock_stop;
+	mock->ops.unbind = mock_unbind;
+	mock->ops.tdi_ranges = mock_tdi_ranges;
+	mock->ops.guest_req = mock_guest_req;
+
+	mock->tsm_dev = tsm_register(NULL, &mock->ops);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, mock->tsm_dev);
+	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++)
+		KUNIT_ASSERT_EQ(test, mock_fn_connect(mock, i), 0);
+	return 0;
+}
+
+void mock_tsm_exit(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	if (!mock)
+		return;
+
+	if (!IS_ERR_OR_NULL(mock->tsm_dev))
+		tsm_unregister(mock->tsm_dev);
+	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++)
+		if (mock->fn[i])
+			put_device(&mock->fn[i]->pdev.dev);
+	if (mock->bridge)
+		pci_free_host_bridge(mock->bridge);
+}

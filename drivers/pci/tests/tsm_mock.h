@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A function with BARs and a multifunction neighbour on a bus of their own, a
+ * TSM driver for them that keeps a log of what is called, and owners for TDIs.
+ */
+#ifndef PCI_TSM_MOCK_H
+#define PCI_TSM_MOCK_H
+
+#include <kunit/test.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/pci-tsm.h>
+#include <linux/tsm.h>
+
+/* What the bus address of a BAR is off its physical address */
+#define MOCK_BUS_OFFSET		0x10000000UL
+
+struct mock_fn {
+	struct pci_dev pdev;
+	struct pci_tsm_pf0 tsm;
+	struct pci_tdi tdi;
+	u8 config[256];
+};
+
+struct mock_owner {
+	struct pci_tdi_owner owner;
+	struct mock_tsm *mock;
+};
+
+struct mock_tsm {
+	struct pci_host_bridge *bridge;
+	struct resource window;
+	struct pci_bus bus;
+	/* Of the architecture, which may look for the domain here: all 0 */
+	u8 sysdata[256] __aligned(8);
+	struct mock_fn *fn[2];
+	struct tsm_dev *tsm_dev;
+	struct pci_tsm_ops ops;
+	struct module module;
+	struct mock_owner owner;
+	struct mock_owner other;
+
+	/* One letter for each call of an operation, in the order of the calls */
+	char log[64];
+	/* What the next bind returns, if not 0 */
+	int bind_error;
+	/* The next bind reports an error of the TDI */
+	bool bind_tdi_error;
+	/* Called where the next unbind is, with all the locks that it has */
+	void (*in_unbind)(struct kunit *test);
+	struct kunit *test;
+	/* What tdi_ranges returns a copy of */
+	const struct pci_tdi_ranges *ranges;
+};
+
+int mock_tsm_init(struct kunit *test);
+void mock_tsm_exit(struct kunit *test);
+void mock_bar(struct mock_fn *fn, int bar, u64 start, u64 len,
+	      unsigned long flags);
+void mock_msix(struct mock_fn *fn, u16 vectors, u32 table, u32 pba);
+
+/* The log must be @expected, and is empty afterwards */
+#define EXPECT_LOG(test, expected)                                     \
+	do {                                                           \
+		struct mock_tsm *_mock = (test)->priv;                 \
+								       \
+		KUNIT_EXPECT_STREQ(test, _mock->log, expected);        \
+		_mock->log[0] = '\0';                                  \
+	} while (0)
+
+#endif
