@@ -895,6 +895,8 @@ int vfio_pci_tdi_check_config(struct vfio_pci_core_device *vdev, u8 cap_id,
  * vfio_pci_tdi_has_ranges() - is it known what is private and what is shared?
  * @vdev: the device
  *
+ * Return: true from when a bind has worked until the device is UNBOUND.
+ *
  * Context: Caller holds memory_lock.
  */
 bool vfio_pci_tdi_has_ranges(struct vfio_pci_core_device *vdev)
@@ -1157,6 +1159,8 @@ bool vfio_pci_tdi_take_pfns(struct vfio_pci_core_device *vdev)
 /**
  * vfio_pci_tdi_supported() - is the driver of the device made for TDIs?
  * @vdev: the device
+ *
+ * Return: true if it says so in its &vfio_pci_device_ops.
  */
 bool vfio_pci_tdi_supported(struct vfio_pci_core_device *vdev)
 {

@@ -164,6 +164,8 @@ int sim_import(struct sim_fn *fn, int fd)
 /**
  * sim_imported() - is there an sg table that was not given back?
  * @fn: the function that it is for
+ *
+ * Return: true if there is.
  */
 bool sim_imported(struct sim_fn *fn)
 {

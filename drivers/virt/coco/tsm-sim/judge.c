@@ -498,6 +498,8 @@ int sim_judge_show(struct seq_file *m, void *unused)
  * sim_judge_violations() - how often a rule was broken since the last reset
  * @unseen: returns how much of what was mapped, or unmapped, was not recorded; what
  *	    there was no room for counts since this was loaded
+ *
+ * Return: the number of violations.
  */
 unsigned long sim_judge_violations(unsigned long *unseen)
 {
