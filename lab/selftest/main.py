@@ -782,6 +782,27 @@ def another_architecture_has_its_own(repo):
 
 
 @test
+def what_would_not_link_is_told(repo):
+    from tool import build, config, folders
+    text = ('virt/built-in.a:virt/a.o:00000000 T a\nvirt/built-in.a:virt/a.o:         U kfree\n'
+            'virt/built-in.a:virt/a.o:         U other_map\nvirt/built-in.a:virt/a.o:         U b\nvirt/built-in.a:virt/b.o:00000010 t b\n')
+    assert folders.unresolved(text, '') == []
+    absent = 'static int kfree(int x)\n{\n\tkfree(x);\nout:\n}\n\nint b(void)\n{\n}\n'
+    assert folders.unresolved(text, absent) == [], 'what is in no file that is missing, or is elsewhere, is missed'
+    absent += 'struct x *other_map(struct y *y,\n\t\t    int z)\n{\n}\n'
+    assert folders.unresolved(text, absent) == ['virt/a.o wants other_map']
+    for name, found in (('__umoddi3', True), ('__udivti3', True), ('__divmoddi4', True), ('__div64_32', False), ('__ashldi3', False)):
+        assert bool(folders.unresolved(f'a.a:a.o:         U {name}\n', '')) == found, name
+
+    for arch in build.OTHERS:
+        options = {}
+        for path in config.fragments(arch, 'others'):
+            options.update(config.parse(path.read_text(), path.name))
+        found = [options[option][0] for option in ('KVM', 'VFIO_PCI', 'IOMMUFD', 'UDMABUF', 'WERROR', 'KVM_DMABUF')]
+        assert found == ['y', 'y', 'y', 'y', 'y', 'n'], (arch, found)
+
+
+@test
 def a_fragment_line_that_does_not_survive_is_named(repo):
     from tool import config
     from tool.run import Fail

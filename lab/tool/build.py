@@ -15,14 +15,20 @@ from tool.source import git
 class Arch:
     """What kbuild calls it and makes of it, its QEMU, and its compiler: packages.SETS and prefix."""
 
-    def __init__(self, name, kernel, image, qemu, packages=(), cross=''):
+    def __init__(self, name, kernel, image=None, qemu=None, packages=(), cross=''):
         self.name, self.kernel, self.image, self.cross = name, kernel, image, cross
         self.qemu, self.packages = qemu, packages
+        self.source = f'arch/{"x86" if kernel == "i386" else kernel}'
 
 
 ARCHS = {arch.name: arch for arch in (
     Arch('x86_64', 'x86', 'arch/x86/boot/bzImage', 'qemu-system-x86_64'),
     Arch('arm64', 'arm64', 'arch/arm64/boot/Image', 'qemu-system-aarch64', ['cross-arm64'], 'aarch64-linux-gnu-'))}
+
+# What folders.py compiles for; nothing boots.
+OTHERS = {arch.name: arch for arch in (
+    Arch('i386', 'i386'),
+    Arch('riscv64', 'riscv', packages=['cross-riscv64'], cross='riscv64-linux-gnu-'))}
 
 
 def arch_of(name):

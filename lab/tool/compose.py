@@ -10,6 +10,7 @@ from tool.run import Fail, environment, output, say, step
 from tool.source import git
 
 COMPOSED = 'refs/kseries/composed'      # what compose made last
+_made = {}                              # by stock commit: a run has one series, as it was at first
 
 
 def tree():
@@ -24,6 +25,12 @@ def tree():
 
 def commits(stock, series):
     """The ids of the composed commits, the stock commit first. Changes no branch."""
+    if stock not in _made:
+        _made[stock] = make(stock, series)
+    return _made[stock]
+
+
+def make(stock, series):
     index = paths.BUILD / 'compose.index'
     (paths.BUILD / 'compose.index.lock').unlink(missing_ok=True)
     env = environment(GIT_INDEX_FILE=index)

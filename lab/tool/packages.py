@@ -15,6 +15,7 @@ SETS = {
                'gzip', 'cpio', 'kmod', 'ccache'],
     'user': ['gcc', 'libc6-dev', 'make', 'rsync', 'libcap-dev', 'uuid-dev', 'busybox-static'],
     'cross-arm64': ['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'],
+    'cross-riscv64': ['gcc-riscv64-linux-gnu'],
     'check': ['g++', 'coccinelle', 'perl'],
 }
 

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 
-from tool import boot, build, check, compose, jobs, ktap, packages, paths, users
+from tool import boot, build, check, compose, folders, jobs, ktap, packages, paths, users
 from tool.ktap import FAIL, PASS, SKIP, Result
 from tool.run import Fail, clock, environment, jobs as run_jobs, logged, say, step, write
 
@@ -40,7 +40,7 @@ def guarded(name, function, *args):
 def listing():
     print('tool     the tool\'s own tests (lab/selftest)')
     print(f'kunit    KUnit on user-mode Linux, {", ".join(KUNIT_SUITES)}')
-    print('build    ' + ', '.join(BUILDS))
+    print('build    ' + ', '.join([*BUILDS, *build.OTHERS]))
     for job in jobs.load():
         print(f'{job.name}  ({job.config} kernel, machine {job.machine}, {", ".join(job.archs)})'
               f'{", must pass" if job.must_pass else ""}')
@@ -71,7 +71,10 @@ def test(filters):
         results.extend(found)
 
     chosen = {arch: jobs.matching(filters, arch=arch) for arch in archs}
-    parts = [p for p in ('tool', 'kunit', 'build', 'check') if wanted(p, filters) and (ARCH in archs or p == 'build')]
+    parts = [p for p in ('tool', 'kunit', 'check') if wanted(p, filters) and ARCH in archs]
+    built = [(f'build/{name}', arch, builds, name, arch, name) for arch in archs for name in BUILDS]
+    built += [(f'build/{name}', ARCH, builds, name, name, 'others') for name in build.OTHERS if ARCH in archs]
+    built = [each for each in built if not filters or any(f in each[0] for f in filters)]
     if not filters:
         held = [Result(arch, SKIP, HELD[arch]) for arch in build.ARCHS if arch in HELD and not asked]
         for arch in archs:
@@ -80,17 +83,15 @@ def test(filters):
             chosen[arch] = [(job, tests) for job, tests in chosen[arch] if not job.held]
         report(held)
         results += held
-    if not any(chosen.values()) and not parts:
+    if not any(chosen.values()) and not parts and not built:
         raise Fail(f'nothing matches {" ".join(asked)}; see ./kseries test --list')
     if 'tool' in parts:
         part('tool', tool)
     compose.tree()
     if 'kunit' in parts:
         part('kunit', kunit, compose.tree())
-    if 'build' in parts:
-        for arch in archs:
-            for name in BUILDS:
-                part(f'build/{name}', builds, name, arch, arch=arch)
+    for name, arch, function, *args in built:
+        part(name, function, *args, arch=arch)
     for arch in archs:
         machines = guarded('boot', machine_runs, chosen[arch], False, arch)
         if chosen[arch]:
@@ -157,8 +158,8 @@ def kunit(tree):
     return results
 
 
-def builds(name, arch=ARCH):
-    build.kernel(arch, name)
+def builds(name, arch, config_name):
+    folders.compiled((build.ARCHS | build.OTHERS)[arch], config_name)
     return [Result(f'build/{name}', PASS)]
 
 
