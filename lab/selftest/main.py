@@ -757,8 +757,20 @@ def another_architecture_has_its_own(repo):
     assert users.archs('kvm/foo') == ['x86_64', 'arm64']
     for arch in build.ARCHS:
         chosen = [t for _, tests in jobs.matching([], arch=arch) for t in tests]
-        assert chosen and all(arch in t.archs for t in chosen)
+        assert chosen and all(not t.program or arch in users.archs(t.program) for t in chosen)
     assert not [t for _, tests in jobs.matching(['kvm/x86/'], arch='arm64') for t in tests]
+
+    # What is said of an architecture counts there, and no test is silently another's.
+    spec = {'name': 'j', 'config': 'race', 'tests': ['kvm/foo', {'run': 'kvm/bar', 'arm64': {'skip': 'no bar'}}, 'kvm/x86/foo'],
+            'arm64': {'config': 'debug', 'held': 'slow'}}
+    here, there = jobs.Job(spec, 'x', 'x86_64'), jobs.Job(spec, 'x', 'arm64')
+    assert (here.config, here.held, there.config, there.held) == ('race', '', 'debug', 'slow')
+    assert [(t.here, t.skip) for t in here.tests] == [(True, ''), (True, ''), (True, '')]
+    assert [(t.here, t.skip) for t in there.tests] == [(True, ''), (True, 'no bar'), (False, '')]
+    assert [t.skip for t in jobs.Job(spec | {'skip': 'no job'}, 'x', 'x86_64').tests] == ['no job'] * 3
+    names = [{t.name for _, tests in jobs.matching([], arch=arch) for t in tests if not t.program or len(users.archs(t.program)) > 1}
+             for arch in build.ARCHS]
+    assert names[0] == names[1], names[0] ^ names[1]
 
     # A line for the kernel is none for QEMU.
     kernel = build.Kernel(arm, 'base', repo.top, 'commit', False)

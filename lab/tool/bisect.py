@@ -69,7 +69,7 @@ def touched(kernel, commit, boots):
         no_warning(kernel.log)
         built.append('kernel')
     place = f'bisect-{kernel.config}'
-    programs = [t.program for job in jobs.load() for t in job.tests if t.program]
+    programs = [t.program for job in jobs.load(kernel.arch.name) for t in job.tests if t.program]
     for unit in users.SELFTESTS:
         folders = [f'tools/testing/selftests/{unit}/'] + (['tools/testing/selftests/vfio/lib/'] if unit == 'kvm' else [])
         if any(f.startswith(tuple(folders)) for f in files):
@@ -97,7 +97,7 @@ def smoke(kernel, number):
     for (_, machine, _), group in jobs.boots(chosen).items():
         todo, have = [], []
         for job, tests in group:
-            there = [t for t in tests if t.in_tree(kernel.tree)]
+            there = [t for t in tests if not t.skip and t.in_tree(kernel.tree)]
             have += there
             if there:
                 todo.append(job.boot_job(there))

@@ -4,19 +4,22 @@ What runs in machines: lab/tests/*.toml.
 
     [[job]]
     name = "iommufd"            a part of it can be given as FILTER
-    arch = ["x86_64"]           not on others (a folder of a program's name, as kvm/x86/, says that too)
     config = "debug"
     machine = "vfio"
     boot = "kvm"                a name for a boot of its own
     must_pass = true            no excuse in failing on the stock kernel too
     smoke = true                also run by `bisect --boot`
-    held = "why"                runs only if it is asked for by FILTER, until the reason is gone
+    skip = "why"                does not run, and every test of it is told as skipped
+    held = "why"                the same, but it runs if it is asked for by FILTER
     setup = "vfio-bind ..."     a shell script; if it fails, so does every test
     tests = [
       "iommu/iommufd",          a program of selftests; the name of its results
-      { run = "kvm/foo -x 3", limit = 300, as = "kvm/foo.long", arch = ["arm64"] },
+      { run = "kvm/foo -x 3", limit = 300, as = "kvm/foo.long", skip = "why" },
       { kunit = "foo_kunit 'bar*'" },   a module with KUnit tests, and its suites, as kunit/foo_kunit
     ]
+    arm64.machine = "big"       in place of what the job, or in its place a test, says, on this architecture
+
+A test is of all architectures, unless a folder of its name (kvm/x86/) says that it is for one.
 
 Jobs of one configuration and machine share a boot, unless `boot` tells them
 apart; boots run side by side.
@@ -30,11 +33,15 @@ from tool.run import Fail
 LIMIT = 120
 
 
+def on(spec, arch):
+    """A job or a test with what it says of an architecture in place of what it says of all."""
+    return {key: value for key, value in (spec | spec.get(arch, {})).items() if key not in build.ARCHS}
+
+
 class Test:
-    def __init__(self, spec):
-        if isinstance(spec, str):
-            spec = {'run': spec}
-        unknown = spec.keys() - {'run', 'kunit', 'limit', 'as', 'env', 'arch'}
+    def __init__(self, spec, arch, skip=''):
+        spec = on({'run': spec} if isinstance(spec, str) else spec, arch)
+        unknown = spec.keys() - {'run', 'kunit', 'limit', 'as', 'env', 'skip'}
         if unknown or ('run' in spec) == ('kunit' in spec):
             raise Fail(f'lab/tests: {spec} has to have `run` or `kunit`, and no {sorted(unknown)}')
         self.kunit = 'kunit' in spec
@@ -43,7 +50,8 @@ class Test:
         else:
             self.program, _, self.arguments = spec['run'].partition(' ')
             users.unit_of(self.program)
-        self.archs = spec.get('arch', users.archs(self.program) if self.program else list(build.ARCHS))
+        self.skip = skip or spec.get('skip', '')
+        self.here = not self.program or arch in users.archs(self.program)
         self.name = spec.get('as', self.program or f'kunit/{self.arguments.split()[0]}')
         self.limit = spec.get('limit', LIMIT) * boot.SLOWDOWN
         self.env = spec.get('env', '')
@@ -62,22 +70,22 @@ class Test:
 
 
 class Job:
-    def __init__(self, spec, where):
-        unknown = spec.keys() - {'name', 'arch', 'config', 'machine', 'boot', 'setup', 'tests', 'must_pass', 'smoke', 'held'}
+    def __init__(self, spec, where, arch):
+        spec = on(spec, arch)
+        unknown = spec.keys() - {'name', 'config', 'machine', 'boot', 'setup', 'tests', 'must_pass', 'smoke', 'skip', 'held'}
         if unknown or not {'name', 'tests'} <= spec.keys():
             raise Fail(f'{where}: a job has a name and tests, and no {sorted(unknown)}')
         self.name, self.setup = spec['name'], spec.get('setup', '')
-        self.archs = spec.get('arch', list(build.ARCHS))
         self.config, self.machine = spec.get('config', 'debug'), spec.get('machine', 'vfio')
         self.boot, self.must_pass, self.smoke = spec.get('boot', ''), spec.get('must_pass', False), spec.get('smoke', False)
         self.held = spec.get('held', '')
-        self.tests = [Test(test) for test in spec['tests']]
+        self.tests = [Test(test, arch, spec.get('skip', '')) for test in spec['tests']]
 
     def boot_job(self, tests):
         return boot.Job(self.name, self.setup, [(t.name, t.limit, t.command()) for t in tests])
 
 
-def load():
+def load(arch):
     found, names = [], {}
     for file in sorted((paths.LAB / 'tests').glob('*.toml')):
         try:
@@ -85,7 +93,7 @@ def load():
         except tomllib.TOMLDecodeError as error:
             raise Fail(f'lab/tests/{file.name}: {error}') from None
         for spec in table.get('job', []):
-            job = Job(spec, f'lab/tests/{file.name}')
+            job = Job(spec, f'lab/tests/{file.name}', arch)
             for test in job.tests:
                 if test.name in names:
                     raise Fail(f'lab/tests/{file.name}: {test.name} is in {names[test.name]} and in {job.name}; '
@@ -98,10 +106,10 @@ def load():
 def matching(filters, smoke=False, arch='x86_64'):
     """[(job, its tests that are wanted)]"""
     chosen = []
-    for job in load():
-        if smoke and not job.smoke or arch not in job.archs:
+    for job in load(arch):
+        if smoke and not job.smoke:
             continue
-        tests = [t for t in job.tests if arch in t.archs and
+        tests = [t for t in job.tests if t.here and
                  (not filters or any(f in job.name or f in t.name for f in filters))]
         if tests:
             chosen.append((job, tests))

@@ -37,17 +37,20 @@ def guarded(name, function, *args):
         return [Result(name, FAIL, str(fail))]
 
 
+def named(name, arch):
+    return name if arch == ARCH else f'{arch}/{name}'
+
+
 def listing():
     print('tool     the tool\'s own tests (lab/selftest)')
     print(f'kunit    KUnit on user-mode Linux, {", ".join(KUNIT_SUITES)}')
     print('build    ' + ', '.join([*BUILDS, *build.OTHERS]))
-    for job in jobs.load():
-        print(f'{job.name}  ({job.config} kernel, machine {job.machine}, {", ".join(job.archs)})'
-              f'{", must pass" if job.must_pass else ""}')
-        for test in job.tests:
-            only = [arch for arch in test.archs if arch in job.archs]
-            where = f', {", ".join(only)} only' if only != job.archs else ''
-            print(f'         {test.name}: {test.command()} (limit {test.limit} s{where})')
+    for arch in build.ARCHS:
+        for job, tests in jobs.matching([], arch=arch):
+            print(f'{named(job.name, arch)}  ({job.config} kernel, machine {job.machine}){", must pass" if job.must_pass else ""}')
+            for test in tests:
+                why = f'not here: {test.skip}' if test.skip else job.held and f'if asked for: {job.held}'
+                print(f'         {test.name}: {why or f"{test.command()} (limit {test.limit} s)"}')
     print('check    ' + ', '.join(check.NAMES))
 
 
@@ -65,8 +68,7 @@ def test(filters):
 
     def part(name, function, *args, arch=ARCH):
         found = guarded(name, function, *args)
-        if arch != ARCH:
-            found = [Result(f'{arch}/{r.name}', r.status, r.why) for r in found]
+        found = [Result(named(r.name, arch), r.status, r.why) for r in found]
         report(found)
         results.extend(found)
 
@@ -78,8 +80,8 @@ def test(filters):
     if not filters:
         held = [Result(arch, SKIP, HELD[arch]) for arch in build.ARCHS if arch in HELD and not asked]
         for arch in archs:
-            held += [Result(job.name if arch == ARCH else f'{arch}/{job.name}', SKIP, job.held)
-                     for job, _ in chosen[arch] if job.held]
+            held += [Result(named(test.name, arch), SKIP, test.skip or job.held)
+                     for job, tests in chosen[arch] if job.held for test in tests]
             chosen[arch] = [(job, tests) for job, tests in chosen[arch] if not job.held]
         report(held)
         results += held
@@ -172,6 +174,8 @@ class Boot:
         self.results, self.todo, self.tests = [], [], []
         tree, _ = build.tree_of(stock)
         for job, tests in group:
+            self.results += [Result(t.name, SKIP, t.skip) for t in tests if t.skip]
+            tests = [t for t in tests if not t.skip]
             there = [t for t in tests if t.in_tree(tree)]
             self.results += [Result(t.name, SKIP, 'the tree has no such program') for t in tests if t not in there]
             if there:
