@@ -715,6 +715,42 @@ def stock_is_compared_by_name(repo):
 
 
 @test
+def machines_of_all_architectures_run_together(repo):
+    import types
+    from tool import boot, test
+    from tool.ktap import FAIL, PASS, Result
+    from tool.run import Fail
+
+    class Fake:
+        def __init__(self, config, machine, name, group, stock, arch):
+            if config == 'broken':
+                raise Fail('does not build')
+            self.name, self.tests = f'{arch}-{name}', [each for _, tests in group for each in tests]
+            self.todo = [each for each in self.tests if not each.skip]
+            self.results = [Result(f'{arch}/{each.name}', 'skip') for each in self.tests if each.skip]
+
+        def running(self):
+            order.append(self.name)
+
+        def judge(self, outcome):
+            return [*self.results, Result(self.name, outcome)]
+
+    def job(config, *limits):
+        return (types.SimpleNamespace(config=config, machine='vfio', boot=''),
+                [types.SimpleNamespace(name=f'kvm/{limit}', limit=limit, skip=not limit) for limit in limits])
+    order, keep = [], (test.Boot, boot.together)
+    test.Boot, boot.together = Fake, lambda machines: [PASS for _ in machines]
+    try:
+        found = test.machine_runs({'x86_64': [job('debug', 10, 20), job('broken', 5)], 'arm64': [job('debug', 40, 0), job('race', 0)]}, False)
+    finally:
+        test.Boot, boot.together = keep
+    assert order == ['arm64-debug-vfio', 'x86_64-debug-vfio'], order
+    assert {arch: [(r.name, r.status) for r in results] for arch, results in found.items()} == {
+        'x86_64': [('boot/broken-vfio', FAIL), ('x86_64-debug-vfio', PASS)],
+        'arm64': [('arm64/kvm/0', 'skip'), ('arm64/kvm/0', 'skip'), ('arm64-debug-vfio', PASS)]}, found
+
+
+@test
 def package_sources_are_derived(repo):
     from tool import apt
     etc = repo.top / 'apt'

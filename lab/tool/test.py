@@ -94,15 +94,15 @@ def test(filters):
         part('kunit', kunit, compose.tree())
     for name, arch, function, *args in built:
         part(name, function, *args, arch=arch)
-    for arch in archs:
-        machines = guarded('boot', machine_runs, chosen[arch], False, arch)
-        if chosen[arch]:
-            stock = {}
-            missing = guarded('stock', lambda: stock.update(stock_results(arch)) or [])
-            # The stock kernel does not excuse a job that must pass, which needs no list therefore.
-            if all(job.must_pass for job, _ in chosen[arch]):
-                missing = []
-            part('stock', lambda: compare(machines, chosen[arch], stock) + missing, arch=arch)
+    machines = {}
+    part('boot', lambda: machines.update(machine_runs(chosen, False)) or [])
+    for arch in (arch for arch in archs if chosen[arch]):
+        stock = {}
+        missing = guarded('stock', lambda: stock.update(stock_results(arch)) or [])
+        # The stock kernel does not excuse a job that must pass, which needs no list therefore.
+        if all(job.must_pass for job, _ in chosen[arch]):
+            missing = []
+        part('stock', lambda: compare(machines.get(arch, []), chosen[arch], stock) + missing, arch=arch)
     if 'check' in parts:
         part('check', check.results_or_last)
     return conclude(results, start)
@@ -182,6 +182,7 @@ class Boot:
                 self.tests += there
                 self.todo.append(job.boot_job(there))
         if self.todo:
+            packages.need_qemu(build.arch_of(arch).qemu)
             self.kernel = build.kernel(arch, config_name, stock)
             self.programs = users.tests(self.kernel, [t.program for t in self.tests if t.program])
 
@@ -219,22 +220,27 @@ class Boot:
                       f'{len(outcome.splats)} splats; the first, during {during}: {line}\nconsole: {where}')
 
 
-def machine_runs(chosen, stock, arch=ARCH):
-    """All boots that the chosen jobs need: first what they are made of, then the machines side by side."""
-    if not chosen:
-        return []
-    packages.need_qemu(build.arch_of(arch).qemu)
-    results, ready = [], []
-    for (config_name, machine, name), group in jobs.boots(chosen).items():
-        try:
-            ready.append(Boot(config_name, machine, name, group, stock, arch))
-        except Fail as fail:
-            results.append(Result(f'boot/{name}', FAIL, str(fail)))
-    results += [r for each in ready if not each.todo for r in each.results]
+def machine_runs(chosen, stock):
+    """
+    {architecture: results} of all boots that the chosen jobs of each need: first what they are made
+    of, then the machines of all side by side.
+    """
+    results, ready = {arch: [] for arch in chosen}, []
+    for arch in chosen:
+        for (config_name, machine, name), group in jobs.boots(chosen[arch]).items():
+            try:
+                each = Boot(config_name, machine, name, group, stock, arch)
+            except Fail as fail:
+                results[arch].append(Result(f'boot/{name}', FAIL, str(fail)))
+                continue
+            if each.todo:
+                ready.append((arch, each))
+            else:
+                results[arch] += each.results
     # The long ones first, so that no processor waits for the last of them.
-    ready = sorted((each for each in ready if each.todo), key=lambda each: -sum(test.limit for test in each.tests))
-    for each, outcome in zip(ready, boot.together([each.running() for each in ready])):
-        results += each.judge(outcome)
+    ready.sort(key=lambda each: -sum(test.limit for test in each[1].tests))
+    for (arch, each), outcome in zip(ready, boot.together([each.running() for _, each in ready])):
+        results[arch] += each.judge(outcome)
     return results
 
 
@@ -291,7 +297,7 @@ def record_stock(archs=()):
 
 
 def record(arch):
-    results = machine_runs(jobs.matching([], arch=arch), True, arch)
+    results = machine_runs({arch: jobs.matching([], arch=arch)}, True)[arch]
     report(results)
     # What the stock kernel complains of does not make its results wrong; a machine that died does.
     broken = [r for r in results if r.name.startswith('boot/') and not r.name.endswith('/console') and r.status == FAIL]
