@@ -751,6 +751,37 @@ def machines_of_all_architectures_run_together(repo):
 
 
 @test
+def stock_is_recorded_for_one_architecture(repo):
+    from tool import build, paths, test
+    from tool.ktap import FAIL, PASS, SKIP, Result
+    from tool.run import Fail
+    chosen = test.recorded('arm64')
+    assert chosen and not [t for _, tests in chosen for t in tests if t.kunit or t.skip]
+    assert 'iommu/iommufd' in [t.name for _, tests in chosen for t in tests]
+
+    asked, keep = [], (test.machine_runs, paths.LAB, paths.STOCK)
+    said = {'arm64': [Result('kvm/x/a', PASS), Result('kvm/x/b', FAIL), Result('kvm/y', SKIP, 'the tree has no such program'),
+                      Result('boot/m/console', FAIL)], 'x86_64': [Result('boot/m', FAIL, 'died')]}
+    test.machine_runs = lambda wanted, stock: asked.append((list(wanted), stock)) or {arch: said[arch] for arch in wanted}
+    paths.LAB, paths.STOCK = repo.top / 'lab', repo.linux
+    try:
+        test.record_stock(['arm64'])
+        assert asked == [(['arm64'], True)], asked
+        text = (repo.top / 'lab/stock/arm64.txt').read_text()
+        assert text.splitlines()[1:] == ['# Made by: ./kseries test --record-stock arm64', 'fail kvm/x/b', 'pass kvm/x/a'], text
+        (repo.top / 'lab/stock/arm64.txt').unlink()
+        for archs, why in (([], 'x86_64: the stock'), (['arm65'], 'no architecture')):
+            try:
+                test.record_stock(archs)
+                raise AssertionError('a run that is no good was recorded')
+            except Fail as fail:
+                assert why in str(fail), fail
+        assert [p.name for p in (repo.top / 'lab/stock').iterdir()] == ['arm64.txt'], 'what is good has to be kept'
+    finally:
+        test.machine_runs, paths.LAB, paths.STOCK = keep
+
+
+@test
 def package_sources_are_derived(repo):
     from tool import apt
     etc = repo.top / 'apt'

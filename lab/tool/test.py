@@ -291,23 +291,35 @@ def compare(results, chosen, stock):
 
 
 def record_stock(archs=()):
-    """Run the same jobs on the stock kernel and its own programs."""
-    for arch in archs or build.ARCHS:
-        record(build.arch_of(arch).name)
+    """Run the same jobs on the stock kernel and its own programs, for some architectures or all."""
+    archs = [build.arch_of(arch).name for arch in archs or build.ARCHS]
+    found, bad = machine_runs({arch: recorded(arch) for arch in archs}, True), []
+    for arch in archs:
+        try:
+            record(arch, found[arch])
+        except Fail as fail:
+            bad.append(str(fail))
+    if bad:
+        raise Fail('\n'.join(bad))
 
 
-def record(arch):
-    results = machine_runs({arch: jobs.matching([], arch=arch)}, True)[arch]
+def recorded(arch):
+    """What the stock kernel can be asked: not KUnit, whose suites here are the series' own, nor what runs nowhere by itself."""
+    chosen = [(job, [t for t in tests if not t.kunit and not t.skip]) for job, tests in jobs.matching([], arch=arch) if not job.held]
+    return [(job, tests) for job, tests in chosen if tests]
+
+
+def record(arch, results):
     report(results)
     # What the stock kernel complains of does not make its results wrong; a machine that died does.
     broken = [r for r in results if r.name.startswith('boot/') and not r.name.endswith('/console') and r.status == FAIL]
     if broken:
-        raise Fail('the stock kernel\'s run is no good to compare with: ' + '; '.join(f'{r.name}: {r.why}' for r in broken))
+        raise Fail(f'{arch}: the stock kernel\'s run is no good to compare with: ' + '; '.join(f'{r.name}: {r.why}' for r in broken))
     makefile = (paths.STOCK / 'Makefile').read_text()
     kernel_version = '.'.join(re.search(rf'^{field} = (\d+)$', makefile, re.M)[1]
                               for field in ('VERSION', 'PATCHLEVEL', 'SUBLEVEL'))
     lines = sorted(f'{r.status} {r.name}' for r in results
                    if not r.name.startswith('boot/') and r.why != 'the tree has no such program')
     write(stock_list(arch), f'# What the selftests of Linux {kernel_version} report on that kernel, without the series.\n'
-          '# Made by: ./kseries test --record-stock\n' + ''.join(line + '\n' for line in lines))
+          f'# Made by: ./kseries test --record-stock {arch}\n' + ''.join(line + '\n' for line in lines))
     print(f'{len(lines)} results in {paths.display(stock_list(arch))}')
