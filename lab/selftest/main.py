@@ -751,6 +751,42 @@ def machines_of_all_architectures_run_together(repo):
 
 
 @test
+def both_architectures_are_tested(repo):
+    import types
+    from tool import paths, test
+    assert test.split([]) == ([], []) and test.split(['kvm', 'iommu/x']) == ([], ['kvm', 'iommu/x'])
+    assert test.split(['arm64', 'kvm']) == (['arm64'], ['kvm']) and test.split(['arm64/kvm/x']) == (['arm64'], ['kvm/x'])
+    assert test.split(['arm64', 'x86_64']) == (['x86_64', 'arm64'], [])
+
+    # Without a list, an architecture runs what has to pass in any case; only the first has to have one.
+    keep, paths.LAB = paths.LAB, repo.top / 'lab'
+    job = types.SimpleNamespace
+    try:
+        for arch, must_pass, held, why in (('x86_64', False, '', ''), ('arm64', True, '', ''), ('arm64', False, '', '--record-stock arm64'),
+                                           ('x86_64', True, 'slow', 'slow'), ('arm64', False, 'slow', 'slow')):
+            said = test.withheld(job(must_pass=must_pass, held=held), arch)
+            assert bool(said) == bool(why) and why in said, (arch, must_pass, held, said)
+        (repo.top / 'lab/stock').mkdir(parents=True)
+        (repo.top / 'lab/stock/arm64.txt').write_text('pass kvm/x\n')
+        assert not test.withheld(job(must_pass=False, held=''), 'arm64')
+    finally:
+        paths.LAB = keep
+
+    result = repo.run('test', 'held')
+    assert 'test on x86_64 and arm64' in result.stderr and 'nothing matches held' in result.stderr, result.stderr
+    # What is withheld or skipped needs no kernel, and is told by the names of its tests.
+    repo.write('lab/tests/kvm.toml', '[[job]]\nname = "fast"\nskip = "no reason"\ntests = ["kvm/a"]\n'
+               '[[job]]\nname = "slow"\nheld = "slow"\nmust_pass = true\ntests = ["kvm/b", "kvm/c"]\nx86_64.skip = "is not there"\n')
+    for file in ('cma', 'dma-buf', 'iommufd', 'race', 'tsm', 'vfio'):
+        (repo.root / f'lab/tests/{file}.toml').unlink()
+    result = repo.ok('test', 'kvm')
+    assert result.stdout.splitlines() == [
+        'SKIP arm64/kvm/a: no reason', 'SKIP arm64/kvm/b: slow', 'SKIP arm64/kvm/c: slow', 'SKIP kvm/a: no reason',
+        'SKIP kvm/b: is not there', 'SKIP kvm/c: is not there', '0 passed, 0 failed, 6 skipped'], result.stdout
+    assert 'x86_64: 0 passed, 0 failed, 3 skipped' in result.stderr and 'arm64: 0 passed, 0 failed, 3 skipped' in result.stderr
+
+
+@test
 def stock_is_recorded_for_one_architecture(repo):
     from tool import build, paths, test
     from tool.ktap import FAIL, PASS, SKIP, Result

@@ -13,11 +13,6 @@ ARCH = 'x86_64'
 KUNIT_SUITES = ['drivers/dma-buf', 'drivers/pci/tests', 'drivers/virt/coco/tsm-sim']
 BUILDS = ['min']
 
-# As `held` of a job: an architecture that runs only if it is asked for.
-HELD = {
-    'arm64': 'no kernel of it has been booted with the whole series yet; ./kseries test arm64 runs it',
-}
-
 
 def stock_list(arch=ARCH):
     return paths.LAB / 'stock' / f'{arch}.txt'
@@ -49,7 +44,7 @@ def listing():
         for job, tests in jobs.matching([], arch=arch):
             print(f'{named(job.name, arch)}  ({job.config} kernel, machine {job.machine}){", must pass" if job.must_pass else ""}')
             for test in tests:
-                why = f'not here: {test.skip}' if test.skip else job.held and f'if asked for: {job.held}'
+                why = f'not here: {test.skip}' if test.skip else withheld(job, arch) and f'if asked for: {withheld(job, arch)}'
                 print(f'         {test.name}: {why or f"{test.command()} (limit {test.limit} s)"}')
     print('check    ' + ', '.join(check.NAMES))
 
@@ -58,13 +53,26 @@ def wanted(name, filters):
     return not filters or any(f in name or name in f.split('/')[0] for f in filters)
 
 
+def split(words):
+    """(architectures, filters): a word is a filter, an architecture, or both, as in the name of a result. No word, no limit."""
+    found = [word.partition('/') if word.split('/')[0] in build.ARCHS else ('', '', word) for word in words]
+    return [arch for arch in build.ARCHS if arch in [f[0] for f in found]], [rest for _, _, rest in found if rest]
+
+
+def withheld(job, arch):
+    """Why a job runs only if it is asked for, by a filter and, where that means two, by its architecture."""
+    if not job.held and not job.must_pass and arch != ARCH and not stock_list(arch).exists():
+        return f'there is no {paths.display(stock_list(arch))} to compare it with; ./kseries test --record-stock {arch} makes it'
+    return job.held
+
+
 def test(filters):
     start = time.monotonic()
     results = []
-    # The name of an architecture is a filter of its own; what has no architecture goes with the first.
-    archs = [arch for arch in build.ARCHS if arch in filters] or [ARCH]
-    asked = list(filters)
-    filters = [f for f in filters if f not in build.ARCHS]
+    words = list(filters)
+    asked, filters = split(words)
+    archs = asked or list(build.ARCHS)
+    say(f'==> test on {" and ".join(archs)}')
 
     def part(name, function, *args, arch=ARCH):
         found = guarded(name, function, *args)
@@ -77,16 +85,13 @@ def test(filters):
     built = [(f'build/{name}', arch, builds, name, arch, name) for arch in archs for name in BUILDS]
     built += [(f'build/{name}', ARCH, builds, name, name, 'others') for name in build.OTHERS if ARCH in archs]
     built = [each for each in built if not filters or any(f in each[0] for f in filters)]
-    if not filters:
-        held = [Result(arch, SKIP, HELD[arch]) for arch in build.ARCHS if arch in HELD and not asked]
-        for arch in archs:
-            held += [Result(named(test.name, arch), SKIP, test.skip or job.held)
-                     for job, tests in chosen[arch] if job.held for test in tests]
-            chosen[arch] = [(job, tests) for job, tests in chosen[arch] if not job.held]
-        report(held)
-        results += held
-    if not any(chosen.values()) and not parts and not built:
-        raise Fail(f'nothing matches {" ".join(asked)}; see ./kseries test --list')
+    for arch in archs:
+        if not filters or arch != ARCH and not asked:
+            part('held', lambda: [Result(test.name, SKIP, test.skip or withheld(job, arch))
+                                  for job, tests in chosen[arch] if withheld(job, arch) for test in tests], arch=arch)
+            chosen[arch] = [(job, tests) for job, tests in chosen[arch] if not withheld(job, arch)]
+    if not any(chosen.values()) and not parts and not built and not results:
+        raise Fail(f'nothing matches {" ".join(words)}; see ./kseries test --list')
     if 'tool' in parts:
         part('tool', tool)
     compose.tree()
@@ -105,11 +110,15 @@ def test(filters):
         part('stock', lambda: compare(machines.get(arch, []), chosen[arch], stock) + missing, arch=arch)
     if 'check' in parts:
         part('check', check.results_or_last)
-    return conclude(results, start)
+    return conclude(results, start, archs)
 
 
-def conclude(results, start):
-    counts = {status: sum(r.status == status for r in results) for status in (PASS, FAIL, SKIP)}
+def count(results):
+    return {status: sum(r.status == status for r in results) for status in (PASS, FAIL, SKIP)}
+
+
+def conclude(results, start, archs):
+    counts = count(results)
     if not results:
         counts[FAIL] = 1
         say('no test ran')
@@ -118,6 +127,9 @@ def conclude(results, start):
         print('\nfailed:')
         for result in failed:
             print(f'  {result.name}: {result.why.splitlines()[0] if result.why else ""}')
+    for arch in archs:
+        some = count([r for r in results if (split([r.name])[0] or [ARCH]) == [arch]])
+        say(f'    {arch}: {some[PASS]} passed, {some[FAIL]} failed, {some[SKIP]} skipped')
     say(f'    all of it took {clock(time.monotonic() - start)}')
     print(f'{counts[PASS]} passed, {counts[FAIL]} failed, {counts[SKIP]} skipped', flush=True)
     return 1 if counts[FAIL] else 0
