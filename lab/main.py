@@ -51,7 +51,7 @@ def test(args):
 
 def bench(args):
     from tool import bench
-    return bench.bench(args.rounds)
+    return bench.bench(args.rounds, args.arch)
 
 
 def check(args):
@@ -97,7 +97,9 @@ def parse(argv):
     p.add_argument('filter', nargs='*')
     p.add_argument('--list', action='store_true')
     p.add_argument('--record-stock', action='store_true')
-    verb(bench).add_argument('--rounds', type=int, default=15)
+    p = verb(bench)
+    p.add_argument('arch', nargs='*')
+    p.add_argument('--rounds', type=int, default=15)
     verb(check)
     p = verb(bisect)
     p.add_argument('--config', default='base')

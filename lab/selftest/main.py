@@ -999,6 +999,17 @@ def bench_holds_a_revoke_against_the_unmap(repo):
     assert len(broken(count_kernel_whole_ours_again=1201)) == 1
     assert len(broken(revoke_unmaps=2)) == 1 and len(broken(revoke_invalidations=2)) == 1
     assert len(broken(revoke_invalidations=0)) == 1, 'an IOMMU that was told nothing is taken for a good one'
+
+    # Of another architecture some parts are measured, and neither wanted nor shown are the others.
+    results, parts = said(), bench.PARTS['arm64']
+    results.samples = {name: times for name, times in results.samples.items() if bench.part_of(name.rpartition(':')[2].split('.')[0]) in parts}
+    results.values = {}
+    assert results.samples and not bench.missing(results, rounds, 'arm64'), bench.missing(results, rounds, 'arm64')
+    assert bench.missing(bench.Results(), rounds, 'arm64') and bench.missing(results, rounds)
+    text = bench.report(results, [], rounds, 'arm64')
+    assert 'IOAS, 128 GiB BAR' in text and 'KVM,' not in text and 'What must hold' not in text, text
+    assert [name for name, *_ in bench.job(bench.MACHINE, False, rounds, parts).tests] == ['type1', 'ioas', 'ioas-msix']
+
     results = said()
     text = bench.report(results, bench.verdicts(results), rounds)
     assert 'DOES NOT HOLD' not in text and 'WRONG' not in text, text

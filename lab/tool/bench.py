@@ -21,7 +21,11 @@ from tool import benchplot, boot, build, packages, paths
 from tool.run import Fail, clear_stamp, clock, logged, output, say, set_stamp, stamp, step, write
 
 ARCH, CONFIG, MACHINE = 'x86_64', 'base', 'bench'
-SAMPLE_FILES = ['report', 'pci', 'vfio', 'ioas', 'kvm', 'guest_x86', 'edu']
+# What is measured. The parts of KVM and of the kernel are made for x86: KVM_PRE_FAULT_MEMORY, a clock
+# of the tracer that it prints in full, and the events of Intel's IOMMU.
+PARTS = {'x86_64': ['kvm', 'ioas', 'kernel', 'type1'], 'arm64': ['ioas', 'type1']}
+SAMPLE_FILES = ['report', 'pci', 'vfio', 'ioas', 'kvm', 'edu']
+GUEST = {'x86_64': ['guest_x86'], 'arm64': ['guest_arm64', 'stage2']}
 BIG, MSIX, EDU = '0000:00:05.0', '0000:01:00.0', '0000:00:03.0'
 COUNTER = 'count'       # the machine that counts instructions, and the prefix of what is measured there
 LIMIT = 900 * boot.SLOWDOWN
@@ -32,28 +36,35 @@ OUT = paths.OUT / 'bench'
 
 def program(arch_name=ARCH, headers=None):
     """lab/bench with the files of the sample VMM, static: its path."""
-    packages.need('user')
+    arch = build.arch_of(arch_name)
+    packages.need('user', *arch.packages)
     sources = sorted((paths.LAB / 'bench').glob('*.[ch]'))
     sample = paths.ROOT / 'samples/tdi-vmm'
-    sources += sorted(sample.glob('*.h')) + [sample / f'{name}.c' for name in SAMPLE_FILES]
+    sources += sorted(sample.glob('*.h')) + [sample / f'{name}.c' for name in SAMPLE_FILES + GUEST[arch_name]]
     headers = headers or build.headers(arch_name)
     target = paths.BUILD / 'user' / arch_name / 'bench' / 'dmabuf-bench'
     key = build.fingerprint(*(p.read_bytes() for p in sources), *((headers / 'linux' / name).read_bytes() for name in
-                            ('kvm.h', 'vfio.h', 'iommufd.h')), output('gcc', '--version'))
-    if stamp('user-bench') == key and target.exists():
+                            ('kvm.h', 'vfio.h', 'iommufd.h')), output(f'{arch.cross}gcc', '--version'))
+    mark = f'user-{arch_name}-bench'
+    if stamp(mark) == key and target.exists():
         return target
-    clear_stamp('user-bench')
+    clear_stamp(mark)
     with step('build lab/bench'):
         target.parent.mkdir(parents=True, exist_ok=True)
-        logged('build lab/bench', ['gcc', '-O2', '-g', '-std=gnu11', '-Wall', '-Wextra', '-Wno-unused-parameter', '-Werror',
+        logged('build lab/bench', [f'{arch.cross}gcc', '-O2', '-g', '-std=gnu11', '-Wall', '-Wextra', '-Wno-unused-parameter', '-Werror',
                                    '-isystem', headers, '-I', sample, '-static', '-o', target,
-                                   *(p for p in sources if p.suffix == '.c')], paths.LOGS / 'user-bench.log')
-        output('strip', '--strip-debug', target)
-    set_stamp('user-bench', key)
+                                   *(p for p in sources if p.suffix == '.c')], paths.LOGS / f'{mark}.log')
+        output(f'{arch.cross}strip', '--strip-debug', target)
+    set_stamp(mark, key)
     return target
 
 
-def job(machine, stock, rounds):
+def part_of(case):
+    """Of the name of a case, or of a command: kvm-hole, kernel."""
+    return 'kernel' if case in ('ranges', 'entries') else case.partition('-')[0]
+
+
+def job(machine, stock, rounds, parts):
     bench = f'/bin/dmabuf-bench --rounds {rounds} --part {PART}' + (' --stock' if stock else '')
     devices, runs = [BIG], [('kernel', f'kernel --device {BIG}')]
     if machine == MACHINE:
@@ -63,7 +74,8 @@ def job(machine, stock, rounds):
                 ('ioas-msix', f'ioas --device {MSIX} --bar 0 --peer {EDU}')] + runs
         if not stock:
             runs = [('kvm', f'kvm --device {BIG}'), ('kvm-msix', f'kvm --device {MSIX} --bar 0')] + runs
-    return boot.Job('bench', f'vfio-bind {" ".join(devices)}', [(name, LIMIT, f'{bench} {rest}') for name, rest in runs])
+    return boot.Job('bench', f'vfio-bind {" ".join(devices)}',
+                    [(name, LIMIT, f'{bench} {rest}') for name, rest in runs if part_of(name) in parts])
 
 
 def prefix_of(machine, stock):
@@ -97,8 +109,9 @@ class Results:
 
 def measure(kernel, machine, rounds, binary, results):
     """One boot."""
-    todo = job(machine, kernel.stock, rounds)
-    place = '-'.join(['bench'] + [machine] * (machine != MACHINE) + ['stock'] * kernel.stock)
+    arch = kernel.arch.name
+    todo = job(machine, kernel.stock, rounds, PARTS[arch])
+    place = '-'.join([arch] * (arch != ARCH) + ['bench'] + [machine] * (machine != MACHINE) + ['stock'] * kernel.stock)
     outcome = boot.jobs(kernel, machine, place, [todo], {'/bin/dmabuf-bench': binary})
     console = paths.display(outcome.folder / 'console.log')
     for name, (text, _, _) in outcome.outputs.items():
@@ -312,7 +325,7 @@ def rounds_of(name, rounds):
     return (COUNTER_ROUNDS if COUNTER in prefix else rounds) * (MORE_ROUNDS if more else 1)
 
 
-def missing(results, rounds):
+def missing(results, rounds, arch=ARCH):
     """What the tables want and the program did not say."""
     names = [f'{case}.{way}.{what}' for case, _, bad in KVM_CASES for way in ['vma', 'dmabuf'] + ['vma-bad'] * bad for _, what in KVM_ROWS]
     names += [f'{prefix}{case}.{way}.{what}' for case, _ in IOAS_CASES for prefix, way in (('', 'ours'), ('stock:', 'stock'))
@@ -326,6 +339,7 @@ def missing(results, rounds):
             values += [f'{way}.{what}' for way in ways for _, what in KERNEL_COUNTS]
         names += [f'{prefix_of(machine, False)}{ranges_way(case, n)}.{what}' for case, ns in (('ranges', RANGES), ('entries', ENTRIES))
                   for n in ns for _, what, _ in RANGES_WHAT]
+    names, values = ([name for name in each if part_of(name.rpartition(':')[2].split('.')[0]) in PARTS[arch]] for each in (names, values))
     lacking = [name for name in names if len(results.samples.get(name, [])) != rounds_of(name, rounds)]
     lacking += [name for name in values if name not in results.values]
     counted = {'.'.join(name.split('.')[:2]) for name in results.counts}
@@ -416,16 +430,20 @@ def plot(results, about):
 
 # ---------------------------------------------------------------- all of it
 
-def about(rounds):
+def about(rounds, arch=ARCH):
+    if arch != ARCH:
+        return [f'Medians of {rounds} rounds in one boot under emulation (QEMU TCG): compare them with each other, not with a real machine. Of what',
+                f'is short, in the IOAS, there are {MORE_ROUNDS} times as many. Of {arch} there are these parts alone: {", ".join(PARTS[arch])}.']
     return [f'Medians of {rounds} rounds in one boot under emulation (QEMU TCG): compare them with each other, not with a real machine. Of what',
             f'is short, in the IOAS, there are {MORE_ROUNDS} times as many. What has to do with memory decode is the write to the command register as',
             'a VMM does it, most of which is the device\'s own. What the kernel does for it, and to map and unmap, is timed by probes of its',
             'functions; and in boots of a machine that does nothing else, counted in instructions, which do not depend on how busy the host is.']
 
 
-def save(results, found, text, rounds):
+def save(results, found, text, rounds, arch=ARCH):
+    """The files that were written."""
     document = {
-        'about': about(rounds),
+        'about': about(rounds, arch),
         'wrong': results.wrong(),
         'must_hold': [{'what': v.what, 'value': v.value, 'limit': v.limit, 'holds': v.holds} for v in found],
         'counts': {name: {'got': got, 'want': want} for name, (got, want) in sorted(results.counts.items())},
@@ -437,50 +455,59 @@ def save(results, found, text, rounds):
     writer.writerow(['name', 'rounds', 'median_ns', 'least_ns', 'most_ns'])
     for name in sorted(results.samples):
         writer.writerow([name, len(results.samples[name]), int(results.median(name)), *results.spread(name)])
-    write(OUT / 'bench.json', json.dumps(document, indent=1) + '\n')
-    write(OUT / 'bench.csv', sheet.getvalue())
-    write(OUT / 'bench.txt', text)
-    write(OUT / 'bench.svg', plot(results, about(rounds)))
+    files = {'bench.txt': text, 'bench.csv': sheet.getvalue(), 'bench.json': json.dumps(document, indent=1) + '\n'}
+    if arch == ARCH:
+        files['bench.svg'] = plot(results, about(rounds))
+    folder = OUT if arch == ARCH else OUT / arch
+    for name, content in files.items():
+        write(folder / name, content)
+    return [folder / name for name in files]
 
 
-def report(results, found, rounds):
-    lines = list(about(rounds))
-    for case, title, bad in KVM_CASES:
+def report(results, found, rounds, arch=ARCH):
+    lines, parts = list(about(rounds, arch)), PARTS[arch]
+    for case, title, bad in KVM_CASES if 'kvm' in parts else []:
         lines += kvm_table(results, case, title, bad)
     for case, title in IOAS_CASES:
         lines += ioas_table(results, case, title)
-    for case, title in KERNEL_CASES:
+    for case, title in KERNEL_CASES if 'kernel' in parts else []:
         lines += kernel_table(results, case, title)
-    lines += type1_table(results) + ranges_table(results)
-    lines += ['', 'What must hold', ''] + [v.line() for v in found]
+    lines += type1_table(results)
+    if 'kernel' in parts:
+        lines += ranges_table(results) + ['', 'What must hold', ''] + [v.line() for v in found]
     lines += ['', f'Counts that are as they have to be: {len(results.counts) - len(results.wrong())} of {len(results.counts)}']
     lines += [f'  WRONG {what}' for what in results.wrong()]
     return '\n'.join(lines) + '\n'
 
 
-def conclude(results, rounds):
-    lacking = missing(results, rounds)
+def conclude(results, rounds, arch=ARCH):
+    lacking = missing(results, rounds, arch)
     if lacking:
         raise Fail(f'{len(lacking)} measurements are missing or incomplete, the first one is {lacking[0]}')
-    found = verdicts(results)
-    text = report(results, found, rounds)
-    save(results, found, text, rounds)
+    found = verdicts(results) if 'kernel' in PARTS[arch] else []
+    text = report(results, found, rounds, arch)
+    files = save(results, found, text, rounds, arch)
     print(text, flush=True)
-    for name in ('bench.txt', 'bench.csv', 'bench.json', 'bench.svg'):
-        say(f'    {paths.display(OUT / name)}')
+    for file in files:
+        say(f'    {paths.display(file)}')
     bad = [v for v in found if not v.holds]
     wrong = results.wrong()
     if wrong:
         raise Fail(f'{len(wrong)} of {len(results.counts)} counts are wrong, the first one is {wrong[0]}')
-    print(f'bench: {len(results.counts)} counts right, {len(found) - len(bad)} of {len(found)} ratios hold')
+    print(f'bench{f" of {arch}" if arch != ARCH else ""}: {len(results.counts)} counts right, {len(found) - len(bad)} of {len(found)} ratios hold')
     return 1 if bad else 0
 
 
-def bench(rounds=ROUNDS):
-    packages.need_qemu()
+def bench(rounds=ROUNDS, archs=()):
+    return max([run(build.arch_of(arch), rounds) for arch in archs or [ARCH]])
+
+
+def run(arch, rounds):
+    packages.need_qemu(arch.qemu)
     results = Results()
     for stock in (False, True):
-        kernel = build.kernel(ARCH, CONFIG, stock)
-        measure(kernel, MACHINE, rounds, program(), results)
-        measure(kernel, COUNTER, COUNTER_ROUNDS, program(), results)
-    return conclude(results, rounds)
+        kernel = build.kernel(arch.name, CONFIG, stock)
+        measure(kernel, MACHINE, rounds, program(arch.name), results)
+        if 'kernel' in PARTS[arch.name]:
+            measure(kernel, COUNTER, COUNTER_ROUNDS, program(arch.name), results)
+    return conclude(results, rounds, arch.name)
