@@ -3,8 +3,8 @@
  * A device becomes part of a VM: its BAR is memory that anybody can map, then it
  * is private MMIO that only the VM can access, and then the former again.
  *
- * polite() is the order of the calls that costs nothing: unmap what is shared,
- * bind, map what is private. impolite() forgets the first, loses what it had
+ * polite_vmm() is the order of the calls that costs nothing: unmap what is shared,
+ * bind, map what is private. impolite_vmm() forgets the first, loses what it had
  * mapped for as long as the device is bound, and nothing else.
  *
  * The VM is one that KVM protects by software alone, and the TSM is the simulated
@@ -263,7 +263,7 @@ static void expect_revoked(struct demo *demo, __u64 gpa, __u64 flags)
 	    flags, flags & KVM_MEMORY_EXIT_FLAG_PRIVATE ? ", PRIVATE" : "");
 }
 
-static void bind(struct demo *demo)
+static void bind_device(struct demo *demo)
 {
 	struct tdi_info info;
 	const char *what;
@@ -293,7 +293,7 @@ static void bind(struct demo *demo)
 	      "BAR%u does not begin with private MMIO", demo->bar);
 }
 
-static void unbind(struct demo *demo)
+static void unbind_device(struct demo *demo)
 {
 	int error = tdi_unbind(&demo->tdi);
 
@@ -386,7 +386,7 @@ static void guest_resets(struct demo *demo)
 	say("a reset by the guest: %s, and the device is still in %s",
 	    strerror(error), sim_state(demo->bdf));
 
-	unbind(demo);
+	unbind_device(demo);
 	error = tdi_reset(&demo->tdi);
 	check(demo, !error, "the reset of an unbound device: %s",
 	      strerror(error));
@@ -395,7 +395,7 @@ static void guest_resets(struct demo *demo)
 	say("unbound, and reset by the same write");
 }
 
-static void polite(struct demo *demo)
+static void polite_vmm(struct demo *demo)
 {
 	__u64 gpa;
 
@@ -411,7 +411,7 @@ static void polite(struct demo *demo)
 	expect_maps(demo, "then", 0, 0, 0, 0);
 	close(demo->shared_fd);
 	demo->shared_fd = -1;
-	bind(demo);
+	bind_device(demo);
 
 	step("map what is private, and the MSI-X table shared");
 	gpa = demo->gpa + demo->private.offset;
@@ -432,7 +432,7 @@ static void polite(struct demo *demo)
 	expect_maps(demo, "while unbound", 0, 0, 0, 0);
 	expect_revoked(demo, gpa, KVM_MEMORY_EXIT_FLAG_REVOKED |
 		       KVM_MEMORY_EXIT_FLAG_PRIVATE);
-	bind(demo);
+	bind_device(demo);
 	guest_accepts(demo);
 	check(demo, vm_run(&demo->vm) == VM_EXIT_DOORBELL,
 	      "the guest is still kept from the device");
@@ -440,7 +440,7 @@ static void polite(struct demo *demo)
 	say("the access that was refused has succeeded, in the same memslot");
 
 	step("unbind, and shared again");
-	unbind(demo);
+	unbind_device(demo);
 	vm_delete_slot(&demo->vm, SLOT_PRIVATE);
 	vm_delete_slot(&demo->vm, SLOT_MSIX);
 	vm_set_private(&demo->vm, gpa, demo->private.size, false);
@@ -470,7 +470,7 @@ static bool process_reads(const volatile __u64 *addr, __u64 *value)
 	return true;
 }
 
-static void impolite(struct demo *demo)
+static void impolite_vmm(struct demo *demo)
 {
 	struct sigaction action = {
 		.sa_handler = sigbus,
@@ -487,7 +487,7 @@ static void impolite(struct demo *demo)
 	expect_maps(demo, "before", 1, 1, 0, 1);
 
 	step("bind all the same");
-	bind(demo);
+	bind_device(demo);
 	/* The mmap is an address range still, with nothing behind it */
 	expect_maps(demo, "while bound", 0, 0, 0, 1);
 	expect_revoked(demo, demo->gpa, KVM_MEMORY_EXIT_FLAG_REVOKED);
@@ -497,7 +497,7 @@ static void impolite(struct demo *demo)
 	host_is_refused(demo);
 
 	step("unbind, and all is as it was");
-	unbind(demo);
+	unbind_device(demo);
 	check(demo, vm_run(&demo->vm) == VM_EXIT_DOORBELL,
 	      "the guest is still kept from the device");
 	guest_reads(demo, demo->gpa, 0x3333);
@@ -557,10 +557,10 @@ int main(int argc, char **argv)
 	sim_slow_down(demo.bdf, SIM_DELAY_MS);
 	sim_reset_violations();
 
-	run(&demo, TDI_BY_VFIO, polite);
-	run(&demo, TDI_BY_VFIO, impolite);
-	run(&demo, TDI_BY_VDEVICE, polite);
-	run(&demo, TDI_BY_VDEVICE, impolite);
+	run(&demo, TDI_BY_VFIO, polite_vmm);
+	run(&demo, TDI_BY_VFIO, impolite_vmm);
+	run(&demo, TDI_BY_VDEVICE, polite_vmm);
+	run(&demo, TDI_BY_VDEVICE, impolite_vmm);
 
 	sim_slow_down(demo.bdf, 0);
 	violations = sim_violations();

@@ -21,6 +21,8 @@
 #define SZ_1G	0x40000000ULL
 #define SZ_4G	0x100000000ULL
 
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
 /* report.c: numbered steps, below each what was found, and one last line */
 extern const char *program;
 extern const char *current_step;

@@ -218,7 +218,7 @@ const char *tdi_state_name(__u32 state)
 		[VFIO_DEVICE_TDI_ERROR] = "ERROR",
 	};
 
-	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
+	return state < ARRAY_SIZE(names) ? names[state] : "?";
 }
 
 static struct {

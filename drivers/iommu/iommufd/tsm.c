@@ -52,7 +52,6 @@ static void iommufd_tdi_put(struct iommufd_tdi *tdi)
 {
 	kref_put(&tdi->kref, iommufd_tdi_free);
 }
-DEFINE_FREE(iommufd_tdi_put, struct iommufd_tdi *, if (!IS_ERR_OR_NULL(_T)) iommufd_tdi_put(_T))
 
 /**
  * iommufd_tdi_init() - a driver binds a device
@@ -181,6 +180,7 @@ static struct iommufd_tdi *iommufd_get_device_tdi(struct iommufd_ucmd *ucmd,
 static struct iommufd_tdi *iommufd_get_vdevice_tdi(struct iommufd_ucmd *ucmd,
 						   u32 id)
 {
+	struct iommufd_vdevice *vdev;
 	struct iommufd_object *obj;
 	struct iommufd_tdi *tdi;
 
@@ -188,23 +188,52 @@ static struct iommufd_tdi *iommufd_get_vdevice_tdi(struct iommufd_ucmd *ucmd,
 	if (IS_ERR(obj))
 		return ERR_CAST(obj);
 
-	tdi = iommufd_tdi_get(
-		container_of(obj, struct iommufd_vdevice, obj)->idev);
+	vdev = container_of(obj, struct iommufd_vdevice, obj);
+	tdi = iommufd_tdi_get(vdev->idev);
 	iommufd_put_object(ucmd->ictx, obj);
 	return tdi;
 }
 
-/* The vDEVICE, if it is still there; it stays as long as rwsem is held */
-static struct iommufd_vdevice *iommufd_tdi_vdevice(struct iommufd_tdi *tdi,
-						   u32 id)
+/* Takes over the reference, or the error */
+static struct iommufd_tdi *iommufd_tdi_lock(struct iommufd_tdi *tdi)
 {
-	struct iommufd_vdevice *vdev = READ_ONCE(tdi->vdev);
+	int rc;
 
-	lockdep_assert_held(&tdi->rwsem);
+	if (IS_ERR(tdi))
+		return tdi;
 
-	if (!vdev || vdev->obj.id != id)
+	rc = down_read_interruptible(&tdi->rwsem);
+	if (rc) {
+		iommufd_tdi_put(tdi);
+		return ERR_PTR(rc);
+	}
+	return tdi;
+}
+
+static void iommufd_tdi_unlock(struct iommufd_tdi *tdi)
+{
+	up_read(&tdi->rwsem);
+	iommufd_tdi_put(tdi);
+}
+
+/* tdi->vdev is the vDEVICE, and stays until iommufd_tdi_unlock() */
+static struct iommufd_tdi *iommufd_lock_vdevice_tdi(struct iommufd_ucmd *ucmd,
+						    u32 id)
+{
+	struct iommufd_vdevice *vdev;
+	struct iommufd_tdi *tdi;
+
+	tdi = iommufd_tdi_lock(iommufd_get_vdevice_tdi(ucmd, id));
+	if (IS_ERR(tdi))
+		return tdi;
+
+	/* It may be gone by now, and another one be there */
+	vdev = READ_ONCE(tdi->vdev);
+	if (!vdev || vdev->obj.id != id) {
+		iommufd_tdi_unlock(tdi);
 		return ERR_PTR(-ENOENT);
-	return vdev;
+	}
+	return tdi;
 }
 
 static int iommufd_tdi_takes_viommu(struct iommufd_tdi *tdi,
@@ -231,28 +260,24 @@ static int iommufd_tdi_takes_viommu(struct iommufd_tdi *tdi,
 int iommufd_tdi_check_viommu(struct iommufd_ucmd *ucmd, u32 dev_id,
 			     enum iommu_viommu_type type)
 {
+	struct iommufd_tdi *tdi;
 	int rc;
 
-	struct iommufd_tdi *tdi __free(iommufd_tdi_put) =
-		iommufd_get_device_tdi(ucmd, dev_id);
+	tdi = iommufd_tdi_lock(iommufd_get_device_tdi(ucmd, dev_id));
 	if (IS_ERR(tdi))
 		return PTR_ERR(tdi);
-
-	rc = down_read_interruptible(&tdi->rwsem);
-	if (rc)
-		return rc;
 
 	if (!tdi->ops)
 		rc = -ENOENT;
 	else
 		rc = iommufd_tdi_takes_viommu(tdi, type);
-	up_read(&tdi->rwsem);
+	iommufd_tdi_unlock(tdi);
 	return rc;
 }
 
-static int iommufd_tdi_bind(struct iommufd_tdi *tdi,
-			    struct iommufd_vdevice *vdev)
+static int iommufd_tdi_bind(struct iommufd_tdi *tdi)
 {
+	struct iommufd_vdevice *vdev = tdi->vdev;
 	int rc;
 
 	/* What PCI/TSM calls a TDI */
@@ -269,29 +294,21 @@ static int iommufd_tdi_bind(struct iommufd_tdi *tdi,
 int iommufd_vdevice_tsm_op_ioctl(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_vdevice_tsm_op *cmd = ucmd->cmd;
-	struct iommufd_vdevice *vdev;
+	struct iommufd_tdi *tdi;
 	int rc;
 
 	if (cmd->flags || cmd->op > IOMMU_VDEVICE_TSM_UNBIND)
 		return -EOPNOTSUPP;
 
-	struct iommufd_tdi *tdi __free(iommufd_tdi_put) =
-		iommufd_get_vdevice_tdi(ucmd, cmd->vdevice_id);
+	tdi = iommufd_lock_vdevice_tdi(ucmd, cmd->vdevice_id);
 	if (IS_ERR(tdi))
 		return PTR_ERR(tdi);
 
-	rc = down_read_interruptible(&tdi->rwsem);
-	if (rc)
-		return rc;
-
-	vdev = iommufd_tdi_vdevice(tdi, cmd->vdevice_id);
-	if (IS_ERR(vdev))
-		rc = PTR_ERR(vdev);
-	else if (cmd->op == IOMMU_VDEVICE_TSM_BIND)
-		rc = iommufd_tdi_bind(tdi, vdev);
+	if (cmd->op == IOMMU_VDEVICE_TSM_BIND)
+		rc = iommufd_tdi_bind(tdi);
 	else
-		rc = tdi->ops->unbind(tdi->data, vdev);
-	up_read(&tdi->rwsem);
+		rc = tdi->ops->unbind(tdi->data, tdi->vdev);
+	iommufd_tdi_unlock(tdi);
 	return rc;
 }
 
@@ -299,26 +316,17 @@ static ssize_t iommufd_tdi_guest_req(struct iommufd_ucmd *ucmd, void *req,
 				     void *resp, u64 *tsm_code)
 {
 	struct iommu_vdevice_tsm_req *cmd = ucmd->cmd;
-	struct iommufd_vdevice *vdev;
+	struct iommufd_tdi *tdi;
 	ssize_t rc;
 
-	struct iommufd_tdi *tdi __free(iommufd_tdi_put) =
-		iommufd_get_vdevice_tdi(ucmd, cmd->vdevice_id);
+	tdi = iommufd_lock_vdevice_tdi(ucmd, cmd->vdevice_id);
 	if (IS_ERR(tdi))
 		return PTR_ERR(tdi);
 
-	rc = down_read_interruptible(&tdi->rwsem);
-	if (rc)
-		return rc;
-
-	vdev = iommufd_tdi_vdevice(tdi, cmd->vdevice_id);
-	if (IS_ERR(vdev))
-		rc = PTR_ERR(vdev);
-	else
-		rc = tdi->ops->guest_req(tdi->data, vdev, cmd->tvm_arch, cmd->op,
-					 req, cmd->req_len, resp, cmd->resp_len,
-					 tsm_code);
-	up_read(&tdi->rwsem);
+	rc = tdi->ops->guest_req(tdi->data, tdi->vdev, cmd->tvm_arch, cmd->op,
+				 req, cmd->req_len, resp, cmd->resp_len,
+				 tsm_code);
+	iommufd_tdi_unlock(tdi);
 
 	/* No driver, nor a TSM behind it, is believed to have had more room */
 	if (rc > (ssize_t)cmd->resp_len)
@@ -329,9 +337,10 @@ static ssize_t iommufd_tdi_guest_req(struct iommufd_ucmd *ucmd, void *req,
 static int iommufd_vdevice_tsm_req(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_vdevice_tsm_req *cmd = ucmd->cmd;
+	ssize_t len;
+
 	void *resp __free(kvfree) = NULL;
 	void *req __free(kvfree) = NULL;
-	ssize_t len;
 
 	if (cmd->req_len > IOMMUFD_TSM_MAX_LEN ||
 	    cmd->resp_len > IOMMUFD_TSM_MAX_LEN)

@@ -599,6 +599,7 @@ static struct kunit_suite tsm_suite = {
 	.exit = mock_tsm_exit,
 	.test_cases = tsm_cases,
 };
+
 kunit_test_suite(tsm_suite);
 
 MODULE_DESCRIPTION("KUnit tests of PCI/TSM");

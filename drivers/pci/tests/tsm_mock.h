@@ -62,9 +62,10 @@ void mock_msix(struct mock_fn *fn, u16 vectors, u32 table, u32 pba);
 /* The log must be @expected, and is empty afterwards */
 #define EXPECT_LOG(test, expected)                                     \
 	do {                                                           \
-		struct mock_tsm *_mock = (test)->priv;                 \
+		struct kunit *_test = (test);                          \
+		struct mock_tsm *_mock = _test->priv;                  \
 								       \
-		KUNIT_EXPECT_STREQ(test, _mock->log, expected);        \
+		KUNIT_EXPECT_STREQ(_test, _mock->log, expected);       \
 		_mock->log[0] = '\0';                                  \
 	} while (0)
 

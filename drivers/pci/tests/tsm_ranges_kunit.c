@@ -104,28 +104,36 @@ static void expect_ranges(struct kunit *test,
 	kvfree(ranges);
 }
 
-#define RANGES(...) (const struct pci_tdi_range[]) { __VA_ARGS__, {} }
+#define RANGES(...) ((const struct pci_tdi_range[]) { __VA_ARGS__, {} })
+
+static void __give_ranges(struct kunit *test, const struct pci_tdi_range *range,
+			  unsigned int nr)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_tdi_ranges *ranges;
+
+	ranges = kunit_kzalloc(test, struct_size(ranges, range, nr), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, ranges);
+	ranges->nr = nr;
+	memcpy(ranges->range, range, flex_array_size(ranges, range, nr));
+	mock->ranges = ranges;
+}
 
 /* Let the TSM driver give these */
 #define give_ranges(test, ...)                                                \
 	do {                                                                  \
-		struct mock_tsm *_mock = (test)->priv;                        \
 		const struct pci_tdi_range _range[] = { __VA_ARGS__ };        \
-		struct pci_tdi_ranges *_ranges =                              \
-			kunit_kzalloc(test, sizeof(*_ranges) + sizeof(_range), \
-				      GFP_KERNEL);                            \
 									      \
-		KUNIT_ASSERT_NOT_NULL(test, _ranges);                         \
-		_ranges->nr = ARRAY_SIZE(_range);                             \
-		memcpy(_ranges->range, _range, sizeof(_range));               \
-		_mock->ranges = _ranges;                                      \
+		__give_ranges(test, _range, ARRAY_SIZE(_range));              \
 	} while (0)
 
 /* The ranges given last must be refused */
 #define expect_ranges_error(test, error, ...)                                 \
 	do {                                                                  \
-		give_ranges(test, __VA_ARGS__);                               \
-		KUNIT_EXPECT_EQ(test, PTR_ERR(get_ranges((test)->priv)), error); \
+		struct kunit *_test = (test);                                 \
+									      \
+		give_ranges(_test, __VA_ARGS__);                              \
+		KUNIT_EXPECT_EQ(_test, PTR_ERR(get_ranges(_test->priv)), error); \
 	} while (0)
 
 static void default_msix_apart(struct kunit *test)
@@ -619,6 +627,7 @@ static struct kunit_suite report_suite = {
 	.exit = ranges_exit,
 	.test_cases = report_cases,
 };
+
 kunit_test_suites(&ranges_suite, &report_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the MMIO ranges of TDIs");

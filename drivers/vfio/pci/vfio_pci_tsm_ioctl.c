@@ -46,11 +46,11 @@ static int
 vfio_pci_ioctl_tsm_guest_req(struct vfio_pci_core_device *vdev,
 			     struct vfio_device_tsm_guest_request __user *arg)
 {
+	void *resp __free(kvfree) = NULL;
+	void *req __free(kvfree) = NULL;
 	unsigned long minsz =
 		offsetofend(struct vfio_device_tsm_guest_request, tsm_code);
 	struct vfio_device_tsm_guest_request guest;
-	void *resp __free(kvfree) = NULL;
-	void *req __free(kvfree) = NULL;
 	u64 tsm_code = 0;
 	ssize_t ret;
 

@@ -213,9 +213,10 @@ static const struct file_operations unbind_fops = {
 	.write = unbind_write,
 };
 
-static int violations_open(struct inode *inode, struct file *file)
+static int violations_show(struct seq_file *m, void *unused)
 {
-	return single_open(file, sim_judge_show, NULL);
+	sim_judge_show(m);
+	return 0;
 }
 
 static ssize_t violations_write(struct file *file, const char __user *buf,
@@ -224,15 +225,7 @@ static ssize_t violations_write(struct file *file, const char __user *buf,
 	sim_judge_reset();
 	return len;
 }
-
-static const struct file_operations violations_fops = {
-	.owner = THIS_MODULE,
-	.open = violations_open,
-	.read = seq_read,
-	.write = violations_write,
-	.llseek = seq_lseek,
-	.release = single_release,
-};
+DEFINE_SHOW_STORE_ATTRIBUTE(violations);
 
 static int gone_get(void *data, u64 *val)
 {
@@ -315,11 +308,6 @@ static int marks_show(struct seq_file *m, void *unused)
 	return 0;
 }
 
-static int marks_open(struct inode *inode, struct file *file)
-{
-	return single_open(file, marks_show, inode->i_private);
-}
-
 static int parse_mark(struct sim_fn *fn, const char *line,
 		      struct pci_tdi_range *range)
 {
@@ -379,15 +367,7 @@ static ssize_t marks_write(struct file *file, const char __user *buf,
 	list_add_tail(&no_free_ptr(mark)->node, &fn->marks);
 	return len;
 }
-
-static const struct file_operations marks_fops = {
-	.owner = THIS_MODULE,
-	.open = marks_open,
-	.read = seq_read,
-	.write = marks_write,
-	.llseek = seq_lseek,
-	.release = single_release,
-};
+DEFINE_SHOW_STORE_ATTRIBUTE(marks);
 
 static ssize_t report_read(struct file *file, char __user *buf, size_t len,
 			   loff_t *ppos)

@@ -476,7 +476,7 @@ void sim_judge_unbind(struct watch *watch, bool stopped)
 	watch->private = NULL;
 }
 
-int sim_judge_show(struct seq_file *m, void *unused)
+void sim_judge_show(struct seq_file *m)
 {
 	unsigned long first;
 
@@ -491,7 +491,6 @@ int sim_judge_show(struct seq_file *m, void *unused)
 		nr_violations - LAST_VIOLATIONS : 0;
 	for (unsigned long i = first; i < nr_violations; i++)
 		seq_printf(m, "%s\n", violations[i % LAST_VIOLATIONS]);
-	return 0;
 }
 
 /**

@@ -162,7 +162,7 @@ void sim_judge_unwatch(struct watch *watch);
 int sim_judge_bind(struct watch *watch, const struct pci_tdi_ranges *ranges);
 void sim_judge_running(struct watch *watch, bool running);
 void sim_judge_unbind(struct watch *watch, bool stopped);
-int sim_judge_show(struct seq_file *m, void *unused);
+void sim_judge_show(struct seq_file *m);
 unsigned long sim_judge_violations(unsigned long *unseen);
 void sim_judge_reset(void);
 

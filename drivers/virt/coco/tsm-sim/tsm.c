@@ -114,8 +114,8 @@ static void send_stop(struct sim_fn *fn)
 /* Fetch the report in as many parts as it takes */
 static int send_report(struct sim_fn *fn, struct sim_tdi *tdi, void *rsp)
 {
-	struct tdisp_report_rsp *report_rsp = rsp;
 	u8 *report __free(kvfree) = NULL;
+	struct tdisp_report_rsp *report_rsp = rsp;
 	struct pci_tdi_ranges *ranges;
 	size_t len = 0, size = 0;
 
@@ -346,9 +346,9 @@ static ssize_t sim_guest_req(struct pci_tdi *tdi, enum pci_tsm_req_scope scope,
 			     sockptr_t req_in, size_t in_len,
 			     sockptr_t req_out, size_t out_len, u64 *tsm_code)
 {
-	struct sim_fn *fn = to_sim_fn(tdi->pdev->tsm);
 	void *req __free(kfree) = NULL;
 	void *rsp __free(kfree) = NULL;
+	struct sim_fn *fn = to_sim_fn(tdi->pdev->tsm);
 	u64 code = 0;
 	ssize_t len;
 	int rc;

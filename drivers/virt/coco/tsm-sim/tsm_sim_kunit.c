@@ -272,7 +272,10 @@ static void each_request_in_each_state(struct kunit *test)
 		u8 request = cases[i].request;
 
 		for (int from = 0; from < 4; from++) {
-			u8 type;
+			u8 type, expected = TDISP_ERROR;
+
+			if (cases[i].ok[from])
+				expected = TDISP_RESPONSE(request);
 
 			bring_to(test, from);
 			if (request == TDISP_START_INTERFACE)
@@ -284,10 +287,7 @@ static void each_request_in_each_state(struct kunit *test)
 			else
 				type = message(sim, request, HDR, NULL);
 
-			KUNIT_EXPECT_EQ_MSG(test, type,
-					    cases[i].ok[from] ?
-					    TDISP_RESPONSE(request) :
-					    TDISP_ERROR,
+			KUNIT_EXPECT_EQ_MSG(test, type, expected,
 					    "%#x in state %d", request, from);
 			if (type == TDISP_ERROR)
 				KUNIT_EXPECT_EQ(test, error_code(sim),
@@ -657,11 +657,12 @@ static void unmap(struct mapping *mapping)
 /* So many new violations, and everything was recorded */
 #define EXPECT_VIOLATIONS(test, nr)					\
 	do {								\
+		struct kunit *_test = (test);				\
 		unsigned long _unseen;					\
 									\
-		KUNIT_EXPECT_EQ(test, nr,				\
+		KUNIT_EXPECT_EQ(_test, nr,				\
 				sim_judge_violations(&_unseen));	\
-		KUNIT_EXPECT_EQ(test, 0, _unseen);			\
+		KUNIT_EXPECT_EQ(_test, 0, _unseen);			\
 		sim_judge_reset();					\
 	} while (0)
 
@@ -921,4 +922,5 @@ static struct kunit_suite sim_suite = {
 	.exit = sim_test_exit,
 	.test_cases = sim_cases,
 };
+
 kunit_test_suite(sim_suite);

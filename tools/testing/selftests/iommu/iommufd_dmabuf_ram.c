@@ -29,17 +29,7 @@
 
 static __attribute__((constructor)) void setup_sizes(void)
 {
-	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
-
-	/* What teardown_iommufd() looks at */
-	BUFFER_SIZE = PAGE_SIZE;
-	buffer = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert(buffer != MAP_FAILED);
-
-	mfd_buffer = memfd_mmap(BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-				&mfd);
-	assert(mfd_buffer != MAP_FAILED);
+	setup_page_buffer();
 }
 
 /* 8 bytes of a file of /proc, one for each page */

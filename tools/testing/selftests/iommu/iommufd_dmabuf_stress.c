@@ -38,16 +38,7 @@ static unsigned int nr_errors;
 
 static __attribute__((constructor)) void setup_sizes(void)
 {
-	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
-
-	BUFFER_SIZE = PAGE_SIZE;
-	buffer = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert(buffer != MAP_FAILED);
-
-	mfd_buffer = memfd_mmap(BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-				&mfd);
-	assert(mfd_buffer != MAP_FAILED);
+	setup_page_buffer();
 }
 
 /* What is wrong in a thread cannot end the test there and then */

@@ -25,17 +25,7 @@
 
 static __attribute__((constructor)) void setup_sizes(void)
 {
-	PAGE_SIZE = sysconf(_SC_PAGE_SIZE);
-
-	/* What teardown_iommufd() looks at */
-	BUFFER_SIZE = PAGE_SIZE;
-	buffer = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert(buffer != MAP_FAILED);
-
-	mfd_buffer = memfd_mmap(BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-				&mfd);
-	assert(mfd_buffer != MAP_FAILED);
+	setup_page_buffer();
 }
 
 FIXTURE(tsm)
@@ -537,7 +527,7 @@ TEST_F(tsm, req_excess)
 
 	/* It would be seen to be written to, even if it is beyond the room */
 	resp = calloc(1, MAX_LEN + PAGE_SIZE);
-	ASSERT_TRUE(resp);
+	ASSERT_NE(NULL, resp);
 	ASSERT_EQ(0, do_bind());
 
 	for (i = 0; i < ARRAY_SIZE(room); i++) {

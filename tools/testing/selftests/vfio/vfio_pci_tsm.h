@@ -48,7 +48,23 @@
 #define NVME_PMRCTL	0xe04
 
 static const char *device_bdf;
+static const char *other_bdf;
+static const char *sriov_bdf;
 static size_t page_size;
+
+/* Take the devices from the command line; only the first has to be there */
+static inline void get_devices(int *argc, char *argv[])
+{
+	int nr_bdfs;
+	char **bdfs = vfio_selftests_get_bdfs(argc, argv, &nr_bdfs);
+
+	device_bdf = bdfs[0];
+	if (nr_bdfs > 1)
+		other_bdf = bdfs[1];
+	if (nr_bdfs > 2)
+		sriov_bdf = bdfs[2];
+	page_size = getpagesize();
+}
 
 /* 0, or -errno */
 static inline int put(const char *path, const char *value)
@@ -202,7 +218,7 @@ static inline ssize_t bar_write(struct vmm *vmm, u32 bar, u64 offset, u32 value)
 }
 
 static inline ssize_t config_write(struct vmm *vmm, u32 offset, const void *data,
-			    size_t size)
+				   size_t size)
 {
 	ssize_t ret = pwrite(vmm->device->fd, data, size,
 			     region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + offset);
@@ -370,7 +386,8 @@ static inline void give_to_vm(struct vmm *vmm)
 }
 
 static inline void vmm_open_device(struct vmm *vmm, const char *bdf,
-			    struct iommu *iommu, const char *vf_token, bool vm)
+				   struct iommu *iommu, const char *vf_token,
+				   bool vm)
 {
 	struct vfio_device_attach_iommufd_pt attach = { .argsz = sizeof(attach) };
 	struct vfio_region_info info;
@@ -429,6 +446,19 @@ static inline void vmm_open(struct vmm *vmm, bool vm)
 	VFIO_ASSERT_EQ(put_fn("marks", mark), 0, "Is %s connected?\n", device_bdf);
 }
 
+/* What each test begins with; false if there is no simulation to watch it */
+static inline bool vmm_start(struct vmm *vmm)
+{
+	struct sigaction action = { .sa_handler = sigbus };
+
+	if (violations() < 0)
+		return false;
+	sigaction(SIGBUS, &action, NULL);
+	put_sim("violations", "0");
+	vmm_open(vmm, true);
+	return true;
+}
+
 static inline void vmm_close(struct vmm *vmm)
 {
 	if (!vmm->device)
@@ -451,18 +481,19 @@ static inline void vmm_close(struct vmm *vmm)
 
 /* All that there is to see of a device that was not bound, or not for long */
 #define EXPECT_UNBOUND(_vmm) do {						\
+	struct vmm *_v = (_vmm);						\
 	u32 _value;								\
 										\
-	EXPECT_EQ(VFIO_DEVICE_TDI_UNBOUND, tdi_state(_vmm));			\
+	EXPECT_EQ(VFIO_DEVICE_TDI_UNBOUND, tdi_state(_v));			\
 	EXPECT_STREQ("CONFIG_UNLOCKED", sim_state());				\
-	EXPECT_TRUE(touch((_vmm)->map, 0, &_value));				\
-	EXPECT_TRUE(touch((_vmm)->map, SHARED_SIZE, &_value));			\
-	EXPECT_EQ(4, bar_read(_vmm, (_vmm)->bar, SHARED_SIZE, &_value));	\
+	EXPECT_TRUE(touch(_v->map, 0, &_value));				\
+	EXPECT_TRUE(touch(_v->map, SHARED_SIZE, &_value));			\
+	EXPECT_EQ(4, bar_read(_v, _v->bar, SHARED_SIZE, &_value));		\
 } while (0)
 
 /* What the simulation takes for a request of the VM */
 static inline int tdisp(struct vmm *vmm, u32 op, u8 type, u8 *resp, u32 *resp_len,
-		 u64 *tsm_code)
+			u64 *tsm_code)
 {
 	u8 req[16] = { 0x10, type, 0, 0, TDI_ID, 0, 0, 1 };
 	struct vfio_device_tsm_guest_request arg = {

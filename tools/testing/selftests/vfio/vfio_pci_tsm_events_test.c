@@ -21,9 +21,6 @@
 
 #include "vfio_pci_tsm.h"
 
-static const char *other_bdf;
-static const char *sriov_bdf;
-
 /* Longer than any test lasts */
 #define FOREVER_MS	"600000"
 
@@ -34,13 +31,8 @@ FIXTURE(tsm_events)
 
 FIXTURE_SETUP(tsm_events)
 {
-	struct sigaction action = { .sa_handler = sigbus };
-
-	sigaction(SIGBUS, &action, NULL);
-	if (violations() < 0)
+	if (!vmm_start(&self->vmm))
 		SKIP(return, "There is no tsm-sim");
-	put_sim("violations", "0");
-	vmm_open(&self->vmm, true);
 }
 
 FIXTURE_TEARDOWN(tsm_events)
@@ -885,8 +877,8 @@ TEST_F_TIMEOUT(tsm_events, hang_is_not_contagious, 900)
 
 static u64 bar_address(const char *bdf, u32 bar)
 {
-	unsigned long long start = 0;
 	char path[PATH_MAX], line[128];
+	u64 start = 0;
 	FILE *file;
 	u32 i;
 
@@ -895,7 +887,7 @@ static u64 bar_address(const char *bdf, u32 bar)
 	if (!file)
 		return 0;
 	for (i = 0; i <= bar && fgets(line, sizeof(line), file); i++)
-		sscanf(line, "%llx", &start);
+		start = strtoull(line, NULL, 16);
 	fclose(file);
 	return start;
 }
@@ -1194,16 +1186,6 @@ TEST_F_TIMEOUT(tsm_events, page_tables, 600)
 
 int main(int argc, char *argv[])
 {
-	char **bdfs;
-	int nr_bdfs;
-
-	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
-	device_bdf = bdfs[0];
-	if (nr_bdfs > 1)
-		other_bdf = bdfs[1];
-	if (nr_bdfs > 2)
-		sriov_bdf = bdfs[2];
-	page_size = getpagesize();
-
+	get_devices(&argc, argv);
 	return test_harness_run(argc, argv);
 }

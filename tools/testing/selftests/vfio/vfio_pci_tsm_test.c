@@ -27,9 +27,6 @@
 
 #include "vfio_pci_tsm.h"
 
-static const char *other_bdf;
-static const char *sriov_bdf;
-
 FIXTURE(tsm)
 {
 	struct vmm vmm;
@@ -37,13 +34,8 @@ FIXTURE(tsm)
 
 FIXTURE_SETUP(tsm)
 {
-	struct sigaction action = { .sa_handler = sigbus };
-
-	sigaction(SIGBUS, &action, NULL);
-	if (violations() < 0)
+	if (!vmm_start(&self->vmm))
 		SKIP(return, "There is no tsm-sim");
-	put_sim("violations", "0");
-	vmm_open(&self->vmm, true);
 }
 
 FIXTURE_TEARDOWN(tsm)
@@ -140,7 +132,7 @@ TEST_F(tsm, bad_arguments)
 	struct tdi tdi;
 
 #define err_ioctl(_errno, _cmd, _arg, _field, _value) do {	\
-	typeof(*(_arg)) _bad = *(_arg);				\
+	__auto_type _bad = *(_arg);				\
 								\
 	_bad._field = _value;					\
 	EXPECT_EQ(-1, ioctl(fd, _cmd, &_bad));			\
@@ -313,15 +305,23 @@ TEST_F(tsm, export)
 	close(fd);
 }
 
+/* What a write of config space returns, which must not change anything */
+static ssize_t try_config_write(struct vmm *vmm, u32 pos, size_t size, u64 value)
+{
+	u64 offset = region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + pos;
+	u64 before = 0, after = 0;
+	ssize_t ret;
+
+	VFIO_ASSERT_EQ(pread(vmm->device->fd, &before, size, offset), size);
+	ret = config_write(vmm, pos, &value, size);
+	VFIO_ASSERT_EQ(pread(vmm->device->fd, &after, size, offset), size);
+	VFIO_ASSERT_EQ(before, after);
+	return ret;
+}
+
 /* Refused, and the register, a mapping, and the TDI are as they were */
 #define EXPECT_REFUSED(_vmm, _pos, _size, _data) do {				\
-	u64 _before = 0, _after = 0, _value = (_data);				\
-	u64 _offset = region_offset(VFIO_PCI_CONFIG_REGION_INDEX) + (_pos);	\
-										\
-	ASSERT_EQ(_size, pread((_vmm)->device->fd, &_before, _size, _offset));	\
-	EXPECT_EQ(-EBUSY, config_write(_vmm, _pos, &_value, _size));		\
-	ASSERT_EQ(_size, pread((_vmm)->device->fd, &_after, _size, _offset));	\
-	EXPECT_EQ(_before, _after);						\
+	EXPECT_EQ(-EBUSY, try_config_write(_vmm, _pos, _size, _data));		\
 	EXPECT_EQ(1, mapped(shared));						\
 	EXPECT_STREQ("CONFIG_LOCKED", sim_state());				\
 } while (0)
@@ -1256,16 +1256,6 @@ TEST(vf)
 
 int main(int argc, char *argv[])
 {
-	char **bdfs;
-	int nr_bdfs;
-
-	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
-	device_bdf = bdfs[0];
-	if (nr_bdfs > 1)
-		other_bdf = bdfs[1];
-	if (nr_bdfs > 2)
-		sriov_bdf = bdfs[2];
-	page_size = getpagesize();
-
+	get_devices(&argc, argv);
 	return test_harness_run(argc, argv);
 }

@@ -3,7 +3,7 @@
  * Test memslots of private dma-bufs, i.e. buffers that the host can't access, in
  * the only type of VM that can map them without hardware: that they are mapped
  * where the gfn is private and nowhere else, and the same for shared buffers the
- * other way round.
+ * other way round.  And that VMs of all other types don't get them.
  *
  * The buffers are those of iommufd's selftest, which can be had in both kinds, and
  * can be revoked.  No device is needed.
@@ -36,6 +36,9 @@ static int mock_cmd(u32 op, struct iommu_test_cmd *cmd)
 	return r;
 }
 
+#define MOCK_SKIP_REASON	"needs CONFIG_IOMMUFD_TEST"
+
+/* Fails only where there are no such buffers. */
 static int mock_dmabuf(u32 flags)
 {
 	struct iommu_test_cmd cmd = {
@@ -45,8 +48,11 @@ static int mock_dmabuf(u32 flags)
 			.flags = flags,
 		},
 	};
+	int fd = mock_cmd(IOMMU_TEST_OP_DMABUF_GET, &cmd);
 
-	return mock_cmd(IOMMU_TEST_OP_DMABUF_GET, &cmd);
+	TEST_ASSERT(fd >= 0 || errno == ENOENT || errno == ENOTTY,
+		    "Can't get a buffer, errno = %d (%s)", errno, strerror(errno));
+	return fd;
 }
 
 static void mock_revoke(int fd, bool revoked)
@@ -73,12 +79,9 @@ FIXTURE(dmabuf_private)
 FIXTURE_SETUP(dmabuf_private)
 {
 	self->private_fd = mock_dmabuf(MOCK_DMABUF_PRIVATE);
-	self->shared_fd = -1;
-	if (self->private_fd < 0 && (errno == ENOENT || errno == ENOTTY))
-		SKIP(return, "needs CONFIG_IOMMUFD_TEST");
 	self->shared_fd = mock_dmabuf(0);
-	TEST_ASSERT(self->private_fd >= 0 && self->shared_fd >= 0,
-		    "Can't get a buffer, errno = %d (%s)", errno, strerror(errno));
+	if (self->private_fd < 0 || self->shared_fd < 0)
+		SKIP(return, MOCK_SKIP_REASON);
 
 	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM)))
 		SKIP(return, "needs VMs of type KVM_X86_SW_PROTECTED_VM");
@@ -106,16 +109,9 @@ static void create_shared(FIXTURE_DATA(dmabuf_private) *self)
 
 TEST_F(dmabuf_private, cap)
 {
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm;
-
 	EXPECT_EQ(kvm_check_cap(KVM_CAP_DMABUF), KVM_DMABUF_SHARED);
 	EXPECT_EQ(vm_check_cap(self->vm, KVM_CAP_DMABUF),
 		  KVM_DMABUF_SHARED | KVM_DMABUF_PRIVATE);
-
-	vm = dmabuf_vm_create(KVM_X86_DEFAULT_VM, &vcpu);
-	EXPECT_EQ(vm_check_cap(vm, KVM_CAP_DMABUF), KVM_DMABUF_SHARED);
-	kvm_vm_free(vm);
 }
 
 TEST_F(dmabuf_private, vm_without_private_memory)
@@ -460,6 +456,72 @@ TEST_F_TIMEOUT(dmabuf_private, race, 300)
 	vm_mem_set_shared(self->vm, DMABUF_GPA, BUF_SIZE);
 	guest_start(self->vcpu, GUEST_READ, DMABUF_GPA, 0);
 	guest_faults(self->vcpu, DMABUF_GPA, 0);
+}
+
+/* VMs of types that can't map private buffers, see kvm_arch_dmabuf_kinds(). */
+FIXTURE(dmabuf_refused)
+{
+	struct kvm_vm *vm;
+	int fd;
+};
+
+FIXTURE_VARIANT(dmabuf_refused)
+{
+	unsigned long type;
+};
+
+FIXTURE_VARIANT_ADD(dmabuf_refused, default_vm)
+{
+	.type = KVM_X86_DEFAULT_VM,
+};
+
+FIXTURE_VARIANT_ADD(dmabuf_refused, sev_vm)
+{
+	.type = KVM_X86_SEV_VM,
+};
+
+FIXTURE_VARIANT_ADD(dmabuf_refused, sev_es_vm)
+{
+	.type = KVM_X86_SEV_ES_VM,
+};
+
+FIXTURE_VARIANT_ADD(dmabuf_refused, snp_vm)
+{
+	.type = KVM_X86_SNP_VM,
+};
+
+FIXTURE_VARIANT_ADD(dmabuf_refused, tdx_vm)
+{
+	.type = KVM_X86_TDX_VM,
+};
+
+FIXTURE_SETUP(dmabuf_refused)
+{
+	self->fd = mock_dmabuf(MOCK_DMABUF_PRIVATE);
+	if (self->fd < 0)
+		SKIP(return, MOCK_SKIP_REASON);
+
+	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(variant->type)))
+		SKIP(return, "KVM doesn't support this type of VM");
+
+	/* There's no need to initialize it, what it can map depends on the type. */
+	self->vm = vm_create_barebones_type(variant->type);
+}
+
+FIXTURE_TEARDOWN(dmabuf_refused)
+{
+	if (self->vm)
+		kvm_vm_free(self->vm);
+	close(self->fd);
+}
+
+TEST_F(dmabuf_refused, private_buffer)
+{
+	EXPECT_EQ(vm_check_cap(self->vm, KVM_CAP_DMABUF), KVM_DMABUF_SHARED);
+
+	EXPECT_EQ(__vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, BUF_SIZE,
+				  self->fd, 0), -1);
+	EXPECT_EQ(errno, EOPNOTSUPP);
 }
 
 int main(int argc, char *argv[])

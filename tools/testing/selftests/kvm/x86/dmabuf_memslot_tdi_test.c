@@ -92,7 +92,7 @@ static int connect_device(void)
 	return put_pci("tsm/connect", "tsm0");
 }
 
-static long violations(void)
+static long nr_violations(void)
 {
 	char buf[8192] = "";
 	long n = -1, unseen = 0;
@@ -334,7 +334,7 @@ FIXTURE_TEARDOWN(dmabuf_tdi)
 	kvm_vm_free(self->vm);
 	close(self->shared_fd);
 	close(self->private_fd);
-	EXPECT_EQ(violations(), 0);
+	EXPECT_EQ(nr_violations(), 0);
 }
 
 static void create_private(FIXTURE_DATA(dmabuf_tdi) *self)
@@ -576,7 +576,7 @@ TEST_F(dmabuf_tdi, order)
 			close_device(self);
 			break;
 		}
-		EXPECT_EQ(violations(), 0);
+		EXPECT_EQ(nr_violations(), 0);
 		if (i < 3)
 			ASSERT_EQ(host_write(self, PRIVATE_OFFSET, 0x1234), 0);
 	}
