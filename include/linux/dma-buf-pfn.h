@@ -229,6 +229,8 @@ struct dma_buf_pfn_export {
  * @ops: the importer's callbacks
  * @importer_priv: for the importer
  * @exporter_priv: for the exporter
+ * @vm: the VM that the importer maps private ranges for, by a pointer to its
+ *      &struct kvm that is not followed, set before the first map; otherwise NULL
  * @writable: the importer may write
  * @mapped: the importer holds ranges of a dma_buf_pfn_map(), protected by the
  *          reservation lock
@@ -238,6 +240,7 @@ struct dma_buf_pfn_attachment {
 	const struct dma_buf_pfn_importer_ops *ops;
 	void *importer_priv;
 	void *exporter_priv;
+	const void *vm;
 	bool writable;
 	bool mapped;
 

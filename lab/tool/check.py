@@ -75,7 +75,7 @@ def results_or_last():
     packages.need('kernel', 'check')
     place = paths.BUILD / 'state' / 'check-passed'
     what = hashlib.sha256(compose.commits(source.stock(), patches.load())[-1].encode())
-    for file in (paths.LAB / 'tool' / 'check.py', paths.LAB / 'checkpatch-ignore', paths.LAB / 'check-held', paths.LAB / 'unbuilt',
+    for file in (paths.LAB / 'tool' / 'check.py', paths.LAB / 'checkpatch-ignore', paths.LAB / 'unbuilt',
                  *sorted((paths.LAB / 'configs').iterdir())):
         what.update(file.read_bytes())
     for program in ('gcc', 'spatch'):
@@ -110,23 +110,7 @@ def results():
 def verdict(name, complaints):
     if not complaints:
         return Result(f'check/{name}', PASS)
-    why = f'{len(complaints)}: ' + '\n    '.join([''] + complaints[:12])
-    count, reason = held().get(name, (0, ''))
-    if len(complaints) <= count:
-        return Result(f'check/{name}', SKIP, f'held, {reason}; {why}')
-    return Result(f'check/{name}', FAIL, why)
-
-
-def held():
-    """{name: (count, reason)} of lab/check-held: so many complaints are known, and not mended yet."""
-    found = {}
-    for line in (paths.LAB / 'check-held').read_text().splitlines():
-        if line and not line.startswith('#'):
-            name, count, reason = (line.split(None, 2) + ['', ''])[:3]
-            if not reason or not count.isdigit():
-                raise Fail(f'lab/check-held: {line!r} is not NAME COUNT REASON')
-            found[name] = int(count), reason
-    return found
+    return Result(f'check/{name}', FAIL, f'{len(complaints)}: ' + '\n    '.join([''] + complaints[:12]))
 
 
 # checkpatch
@@ -184,11 +168,10 @@ def checkpatch(series):
     if 'ERROR' not in run_checkpatch(series.tree, str(control)):
         raise Fail('checkpatch finds nothing in a patch that is wrong on purpose: it does not run')
     files, _ = mails.write(series.ids, paths.BUILD / 'check' / 'mails')
-    excepted, found = exceptions(), []
-    for patch, mail in zip(series.patches, files[1:]):
-        said = run_checkpatch(series.tree, str(mail))
-        found.append(verdict(f'checkpatch/{patch.name}', complaints_of(said, excepted)))
-    return found
+    excepted = exceptions()
+    with ThreadPoolExecutor(jobs()) as pool:
+        said = pool.map(lambda mail: run_checkpatch(series.tree, str(mail)), files[1:])
+        return [verdict(f'checkpatch/{patch.name}', complaints_of(text, excepted)) for patch, text in zip(series.patches, said)]
 
 
 # sparse and W=1

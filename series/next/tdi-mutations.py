@@ -2,7 +2,7 @@
 Take one guard at a time out of vfio-pci's TDI, to see which test fails: run in the
 composed tree, build `debug`, and write the number of a guard into
 /sys/module/vfio_pci_core/parameters/tdi_mut before vfio_pci_tsm_test and
-vfio_pci_tsm_events_test. 0 is all of them. Not run yet.
+vfio_pci_tsm_events_test. 0 is all of them.
 """
 import re
 p='drivers/vfio/pci/vfio_pci_tdi.c'; s=open(p).read()
@@ -18,7 +18,7 @@ i=s.index('int vfio_pci_tdi_check_io('); j=s.index('if (!vfio_pci_tdi_busy(vdev)
 s=s[:j]+'if (tdi_mut == 3)\n\t\treturn 0;\n\n\t'+s[j:]
 i=s.index('static int vfio_pci_tdi_shut_gate('); j=s.index('vfio_pci_zap_bars(vdev);\n\t\tvfio_pci_dma_buf_move(vdev);',i)
 s=s[:j]+'if (tdi_mut != 4)\n\t\t\tvfio_pci_zap_bars(vdev);\n\t\tif (tdi_mut != 5)\n\t\t\tvfio_pci_dma_buf_move(vdev);'+s[j+len('vfio_pci_zap_bars(vdev);\n\t\tvfio_pci_dma_buf_move(vdev);'):]
-i=s.index('int vfio_pci_tdi_check_config('); j=s.index('\tif (vfio_pci_tdi_asks_reset(',i)
+i=s.index('int vfio_pci_tdi_check_config('); j=s.index('\tif (!vfio_pci_tdi_reset_busy(vdev))',i)
 s=s[:j]+'\tif (tdi_mut == 6)\n\t\treturn 0;\n\n'+s[j:]
 i=s.index('void vfio_pci_tdi_close('); j=s.index('__vfio_pci_tdi_unbind(tdi);',i)
 s=s[:j]+'if (tdi_mut != 7)\n\t\t\t'+s[j:]

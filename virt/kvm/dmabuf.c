@@ -439,6 +439,8 @@ int kvm_dmabuf_prepare_memory_region(struct kvm *kvm, struct kvm_memory_slot *sl
 		goto err_free;
 	}
 
+	/* Private ranges may be for one VM only. */
+	attach->vm = kvm;
 	binding->attach = attach;
 	slot->dmabuf = binding;
 

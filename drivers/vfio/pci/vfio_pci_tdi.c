@@ -154,6 +154,28 @@ static void vfio_pci_tdi_owner_error(struct pci_tdi_owner *owner)
 	queue_work(system_dfl_wq, &tdi->work);
 }
 
+static void vfio_pci_tdi_put_pf(struct vfio_pci_tdi *tdi)
+{
+	struct vfio_pci_core_device *pf = tdi->vdev->sriov_pf_core_dev;
+
+	if (pf)
+		atomic_dec(&pf->tdi->vfs_bound);
+}
+
+/*
+ * There is no TDI that the PF could break. Not only when the device is UNBOUND: in
+ * ERROR, when the TDI was taken away, it is up to the user for how long, and the PF
+ * could not be opened meanwhile.
+ */
+static void vfio_pci_tdi_drop_pf(struct vfio_pci_tdi *tdi)
+{
+	lockdep_assert_held_write(&tdi->vdev->memory_lock);
+
+	if (tdi->pf_counts)
+		vfio_pci_tdi_put_pf(tdi);
+	tdi->pf_counts = false;
+}
+
 /*
  * The TDI is stopped and about to be freed. Called with the locks of PCI/TSM
  * held, so not with tdi->lock: a bind or an unbind may be under way.
@@ -168,6 +190,7 @@ static void vfio_pci_tdi_owner_revoke(struct pci_tdi_owner *owner)
 		vfio_pci_tdi_fail(tdi);
 		tdi->stopped = true;
 		vfio_pci_dma_buf_move(vdev);
+		vfio_pci_tdi_drop_pf(tdi);
 	}
 	vfio_pci_tdi_signal(tdi);
 }
@@ -176,14 +199,6 @@ static const struct pci_tdi_owner_ops vfio_pci_tdi_owner_ops = {
 	.revoke = vfio_pci_tdi_owner_revoke,
 	.error = vfio_pci_tdi_owner_error,
 };
-
-static void vfio_pci_tdi_put_pf(struct vfio_pci_tdi *tdi)
-{
-	struct vfio_pci_core_device *pf = tdi->vdev->sriov_pf_core_dev;
-
-	if (pf)
-		atomic_dec(&pf->tdi->vfs_bound);
-}
 
 /* If this is a VF of a PF that is VFIO's too, keep that from being reset */
 static int vfio_pci_tdi_get_pf(struct vfio_pci_tdi *tdi)
@@ -256,6 +271,7 @@ static int vfio_pci_tdi_shut_gate(struct vfio_pci_tdi *tdi, u32 tdi_id,
 	}
 	if (!ret) {
 		tdi->tdi_id = tdi_id;
+		tdi->pf_counts = true;
 		WRITE_ONCE(tdi->user, user);
 	}
 	up_write(&tdi->bind_sem);
@@ -300,10 +316,10 @@ static void vfio_pci_tdi_open_gate(struct vfio_pci_tdi *tdi)
 		WRITE_ONCE(tdi->user, NULL);
 		vfio_pci_tdi_set_state(tdi, VFIO_PCI_TDI_UNBOUND);
 		vfio_pci_dma_buf_move(vdev);
+		vfio_pci_tdi_drop_pf(tdi);
 	}
 	wake_up_all(&tdi->wait);
 	kvfree(ranges);
-	vfio_pci_tdi_put_pf(tdi);
 	vfio_pci_tdi_set_readrq(vdev);
 }
 
@@ -447,17 +463,23 @@ int vfio_pci_tdi_bind(struct vfio_pci_core_device *vdev, u32 tdi_id,
 		      const void *user)
 {
 	struct vfio_pci_tdi *tdi = vdev->tdi;
+	struct pci_dev *dsm;
 	int ret;
 
 	if (!vfio_pci_tdi_supported(vdev))
 		return -EOPNOTSUPP;
 
-	ret = mutex_lock_interruptible(&tdi->lock);
-	if (ret)
-		return ret;
+	/* Not with tdi->lock, for which a reset waits with the lock of the device */
+	dsm = pci_tsm_wake_dsm(vdev->pdev);
+	if (IS_ERR(dsm))
+		return PTR_ERR(dsm);
 
-	ret = __vfio_pci_tdi_bind(tdi, tdi_id, user);
-	mutex_unlock(&tdi->lock);
+	ret = mutex_lock_interruptible(&tdi->lock);
+	if (!ret) {
+		ret = __vfio_pci_tdi_bind(tdi, tdi_id, user);
+		mutex_unlock(&tdi->lock);
+	}
+	pci_tsm_release_dsm(dsm);
 	return ret;
 }
 
@@ -738,13 +760,15 @@ int vfio_pci_tdi_hold_unbound(struct vfio_pci_core_device *vdev)
  * vfio_pci_tdi_hold_config() - begin an access that a TDI may not survive
  * @vdev: the device
  *
- * Return: 0 if no bind begins until vfio_pci_tdi_unhold(), or -EINTR.
+ * Return: 0 if no bind begins until vfio_pci_tdi_unhold(), or -EINTR for a fatal
+ * signal. A vCPU thread gets others all the time, and a write to config space that
+ * fails for one is lost for the guest.
  *
  * Context: as vfio_pci_tdi_hold_unbound().
  */
 int vfio_pci_tdi_hold_config(struct vfio_pci_core_device *vdev)
 {
-	return down_read_interruptible(&vdev->tdi->bind_sem);
+	return down_read_killable(&vdev->tdi->bind_sem);
 }
 
 /**
@@ -889,6 +913,48 @@ int vfio_pci_tdi_check_config(struct vfio_pci_core_device *vdev, u8 cap_id,
 	default:
 		return 0;
 	}
+}
+
+/**
+ * vfio_pci_tdi_owns_config() - is a register of config space the TSM's alone?
+ * @vdev: the device
+ * @pos: where the register is
+ *
+ * VFIO shows its user neither the capability of DOE nor that of IDE. But what it does
+ * not show is, as any part of config space that it does not know, written as the user
+ * likes. These two are what the TSM talks to the device by, and what has the keys of
+ * the link: a write ends every TDI that has its DSM in this function, whosever it is,
+ * and what the TSM needs for the next one.
+ *
+ * Return: true if the device is connected to a TSM, and @pos belongs to one of the
+ * two, as far as the next capability. A write is dropped then, as that to a read-only
+ * register is.
+ */
+bool vfio_pci_tdi_owns_config(struct vfio_pci_core_device *vdev, int pos)
+{
+	int epos = PCI_CFG_SPACE_SIZE, begin = 0;
+	struct pci_dev *pdev = vdev->pdev;
+	u32 header;
+	u16 id = 0;
+	int loops;
+
+	if (pos < PCI_CFG_SPACE_SIZE || !READ_ONCE(pdev->tsm))
+		return false;
+
+	loops = (pdev->cfg_size - PCI_CFG_SPACE_SIZE) / PCI_CAP_SIZEOF;
+	while (loops-- > 0 && epos >= PCI_CFG_SPACE_SIZE) {
+		if (pci_read_config_dword(pdev, epos, &header))
+			break;
+
+		/* They can be in any order */
+		if (epos <= pos && epos >= begin) {
+			begin = epos;
+			id = PCI_EXT_CAP_ID(header);
+		}
+		epos = PCI_EXT_CAP_NEXT(header);
+	}
+
+	return id == PCI_EXT_CAP_ID_DOE || id == PCI_EXT_CAP_ID_IDE;
 }
 
 /**

@@ -39,11 +39,13 @@ struct vfio_pci_tdi {
 	struct rw_semaphore bind_sem;
 	/* Written under memory_lock, but any context can make it an ERROR */
 	enum vfio_pci_tdi_state state;
-	/* The following four are written under memory_lock */
+	/* The following five are written under memory_lock */
 	u32 tdi_id;
 	struct pci_tdi_ranges *ranges;
 	/* Private MMIO can be unmapped */
 	bool stopped;
+	/* vfs_bound of the PF, if that is VFIO's, counts this one */
+	bool pf_counts;
 	/* Who asked for the bind */
 	const void *user;
 	/* Between open and close of the device, under lock */
@@ -54,7 +56,7 @@ struct vfio_pci_tdi {
 	bool pfns_taken;
 	/* Resets that are under way */
 	atomic_t resets;
-	/* VFs that are, or get, bound; grows under bind_sem and memory_lock */
+	/* VFs that get, or have, a TDI; grows under bind_sem and memory_lock */
 	atomic_t vfs_bound;
 	/* To be signalled when the state changes without a request, under igate */
 	struct vfio_pci_eventfd __rcu *trigger;
@@ -91,6 +93,7 @@ bool vfio_pci_tdi_asks_reset(u8 cap_id, int pos, int offset, int count,
 			     u32 val);
 int vfio_pci_tdi_check_config(struct vfio_pci_core_device *vdev, u8 cap_id,
 			      int pos, int offset, int count, u32 val);
+bool vfio_pci_tdi_owns_config(struct vfio_pci_core_device *vdev, int pos);
 
 bool vfio_pci_tdi_has_ranges(struct vfio_pci_core_device *vdev);
 bool vfio_pci_tdi_allows(struct vfio_pci_core_device *vdev, phys_addr_t phys,
@@ -193,6 +196,12 @@ static inline int vfio_pci_tdi_check_config(struct vfio_pci_core_device *vdev,
 					    int count, u32 val)
 {
 	return 0;
+}
+
+static inline bool vfio_pci_tdi_owns_config(struct vfio_pci_core_device *vdev,
+					    int pos)
+{
+	return false;
 }
 
 static inline bool vfio_pci_tdi_has_ranges(struct vfio_pci_core_device *vdev)
