@@ -18,8 +18,8 @@
 #include <trace/events/dma_buf_pfn_sgt.h>
 
 /* What the map event told is mapped from the one to the other */
-EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_sgt_map);
-EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_sgt_free);
+EXPORT_TRACEPOINT_SYMBOL_FOR_MODULES(dma_buf_pfn_sgt_map, DMA_BUF_PFN_EVENT_USERS);
+EXPORT_TRACEPOINT_SYMBOL_FOR_MODULES(dma_buf_pfn_sgt_free, DMA_BUF_PFN_EVENT_USERS);
 
 struct dma_buf_pfn_sgt {
 	struct phys_vec *phys;

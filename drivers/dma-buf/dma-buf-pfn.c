@@ -61,9 +61,9 @@
  * The KUnit tests, and a simulated TSM, look at what the events say. A map that
  * fails late has emitted ranges: only the map event tells that they are not in use.
  */
-EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_range);
-EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_map);
-EXPORT_DMA_BUF_PFN_EVENT(dma_buf_pfn_unmap);
+EXPORT_TRACEPOINT_SYMBOL_FOR_MODULES(dma_buf_pfn_range, DMA_BUF_PFN_EVENT_USERS);
+EXPORT_TRACEPOINT_SYMBOL_FOR_MODULES(dma_buf_pfn_map, DMA_BUF_PFN_EVENT_USERS);
+EXPORT_TRACEPOINT_SYMBOL_FOR_MODULES(dma_buf_pfn_unmap, DMA_BUF_PFN_EVENT_USERS);
 
 /* A bug of the exporter or the importer, not of userspace */
 #ifdef CONFIG_DMABUF_DEBUG

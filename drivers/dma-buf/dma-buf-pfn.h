@@ -4,9 +4,6 @@
 #define _DMA_BUF_PFN_CORE_H
 
 #include <linux/dma-buf.h>
-#include <linux/export.h>
-#include <linux/static_call.h>
-#include <linux/tracepoint.h>
 
 struct seq_file;
 
@@ -25,28 +22,5 @@ static inline bool dma_buf_pfn_private(struct dma_buf *dmabuf)
  * tests only. Module names here are as in a Makefile, see verify_module_namespace().
  */
 #define DMA_BUF_PFN_EVENT_USERS	"dmabuf_kunit,tsm-sim"
-
-#ifdef CONFIG_HAVE_STATIC_CALL
-#define EXPORT_DMA_BUF_PFN_EVENT_TRAMP(name)				\
-	EXPORT_SYMBOL_FOR_MODULES(STATIC_CALL_TRAMP(tp_func_##name),	\
-				  DMA_BUF_PFN_EVENT_USERS)
-#else
-#define EXPORT_DMA_BUF_PFN_EVENT_TRAMP(name)
-#endif
-
-/* As EXPORT_TRACEPOINT_SYMBOL_GPL(), but not for everybody */
-#ifdef TRACEPOINTS_ENABLED
-#define EXPORT_DMA_BUF_PFN_EVENT(name)					\
-	TRACEPOINT_CHECK(name)						\
-	EXPORT_SYMBOL_FOR_MODULES(__tracepoint_##name,			\
-				  DMA_BUF_PFN_EVENT_USERS);		\
-	EXPORT_SYMBOL_FOR_MODULES(__traceiter_##name,			\
-				  DMA_BUF_PFN_EVENT_USERS);		\
-	EXPORT_SYMBOL_FOR_MODULES(STATIC_CALL_KEY(tp_func_##name),	\
-				  DMA_BUF_PFN_EVENT_USERS);		\
-	EXPORT_DMA_BUF_PFN_EVENT_TRAMP(name)
-#else
-#define EXPORT_DMA_BUF_PFN_EVENT(name)
-#endif
 
 #endif /* _DMA_BUF_PFN_CORE_H */

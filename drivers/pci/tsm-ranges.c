@@ -138,9 +138,9 @@ static int tdi_ranges_check(struct pci_dev *pdev, struct pci_tdi_ranges *ranges)
 		const struct pci_tdi_range *range = &ranges->range[i];
 
 		if (!range_ok(pdev, range, prev)) {
-			pci_warn(pdev, "bad TDI range: BAR %u offset %#llx length %#llx flags %#x\n",
-				 range->bar, range->offset, range->length,
-				 range->flags);
+			pci_warn_ratelimited(pdev, "bad TDI range: BAR %u offset %#llx length %#llx flags %#x\n",
+					     range->bar, range->offset,
+					     range->length, range->flags);
 			return -EPROTO;
 		}
 		prev = range;

@@ -120,22 +120,24 @@ struct pci_tdi_ranges *pci_tdi_report_ranges(struct pci_dev *pdev,
 	u32 nr;
 
 	if (len < REPORT_RANGES + REPORT_INFO_LEN_SIZE) {
-		pci_warn(pdev, "TDI report cut off at %zu bytes\n", len);
+		pci_warn_ratelimited(pdev, "TDI report cut off at %zu bytes\n",
+				     len);
 		return ERR_PTR(-EPROTO);
 	}
 
 	left = len - REPORT_RANGES - REPORT_INFO_LEN_SIZE;
 	nr = get_unaligned_le32(data + REPORT_RANGE_COUNT);
 	if (nr > left / RANGE_SIZE) {
-		pci_warn(pdev, "TDI report of %zu bytes has %u ranges\n", len,
-			 nr);
+		pci_warn_ratelimited(pdev, "TDI report of %zu bytes has %u ranges\n",
+				     len, nr);
 		return ERR_PTR(-EPROTO);
 	}
 
 	data += REPORT_RANGES;
 	size = array_size(nr, RANGE_SIZE);
 	if (get_unaligned_le32(data + size) > left - size) {
-		pci_warn(pdev, "TDI report cut off at %zu bytes\n", len);
+		pci_warn_ratelimited(pdev, "TDI report cut off at %zu bytes\n",
+				     len);
 		return ERR_PTR(-EPROTO);
 	}
 
@@ -150,8 +152,8 @@ struct pci_tdi_ranges *pci_tdi_report_ranges(struct pci_dev *pdev,
 
 		rc = parse_range(pdev, entry, offset, &ranges->range[i]);
 		if (rc) {
-			pci_warn(pdev, "bad range %u of TDI report: %*ph\n", i,
-				 RANGE_SIZE, entry);
+			pci_warn_ratelimited(pdev, "bad range %u of TDI report: %*ph\n",
+					     i, RANGE_SIZE, entry);
 			return ERR_PTR(rc);
 		}
 	}

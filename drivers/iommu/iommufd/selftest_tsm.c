@@ -73,13 +73,9 @@ static int iommufd_test_tdi_bind(void *data, u32 tdi_id, const void *user)
 	return 0;
 }
 
-static int iommufd_test_tdi_unbind(void *data, const void *user)
+static int iommufd_test_tdi_unbind_locked(struct iommufd_test_tdi *tdi,
+					  const void *user)
 {
-	struct iommufd_test_tdi *tdi = data;
-
-	iommufd_test_tdi_assert_locks(tdi);
-	guard(mutex)(&tdi->lock);
-
 	if (!tdi->user)
 		return 0;
 
@@ -89,6 +85,36 @@ static int iommufd_test_tdi_unbind(void *data, const void *user)
 	tdi->user = NULL;
 	atomic_dec(&iommufd_test_tdis_bound);
 	return 0;
+}
+
+static int iommufd_test_tdi_unbind(void *data, const void *user)
+{
+	struct iommufd_test_tdi *tdi = data;
+
+	iommufd_test_tdi_assert_locks(tdi);
+	guard(mutex)(&tdi->lock);
+
+	return iommufd_test_tdi_unbind_locked(tdi, user);
+}
+
+static int iommufd_test_tdi_unbind_interruptible(void *data, const void *user)
+{
+	struct iommufd_test_tdi *tdi = data;
+	int rc;
+
+	iommufd_test_tdi_assert_locks(tdi);
+
+	/* As if there were a signal */
+	if (iommufd_should_fail())
+		return -EINTR;
+
+	rc = mutex_lock_interruptible(&tdi->lock);
+	if (rc)
+		return rc;
+
+	rc = iommufd_test_tdi_unbind_locked(tdi, user);
+	mutex_unlock(&tdi->lock);
+	return rc;
 }
 
 static ssize_t iommufd_test_tdi_guest_req(void *data, const void *user,
@@ -137,11 +163,35 @@ static ssize_t iommufd_test_tdi_guest_req(void *data, const void *user,
 	return resp_len + test->excess;
 }
 
+static int iommufd_test_tdi_hold_unbound(void *data)
+{
+	struct iommufd_test_tdi *tdi = data;
+
+	if (!mutex_trylock(&tdi->lock))
+		return -EBUSY;
+
+	if (!tdi->user)
+		return 0;
+
+	mutex_unlock(&tdi->lock);
+	return -EBUSY;
+}
+
+static void iommufd_test_tdi_unhold(void *data)
+{
+	struct iommufd_test_tdi *tdi = data;
+
+	mutex_unlock(&tdi->lock);
+}
+
 static const struct iommufd_device_tdi_ops iommufd_test_tdi_ops = {
 	.takes_viommu = iommufd_test_tdi_takes_viommu,
 	.bind = iommufd_test_tdi_bind,
 	.unbind = iommufd_test_tdi_unbind,
+	.unbind_interruptible = iommufd_test_tdi_unbind_interruptible,
 	.guest_req = iommufd_test_tdi_guest_req,
+	.hold_unbound = iommufd_test_tdi_hold_unbound,
+	.unhold = iommufd_test_tdi_unhold,
 };
 
 /**

@@ -18,7 +18,8 @@
  *
  * Locks: iommufd_tdi::rwsem is outside of whatever the operations take, and never
  * taken with igroup->lock held. No user memory is touched under it, a VMM could
- * have it wait forever.
+ * have it wait forever. The two operations that keep a device from being bound for a
+ * moment are the exception: they are called with igroup->lock, and wait for nothing.
  */
 #include <linux/iommufd.h>
 #include <linux/kref.h>
@@ -118,6 +119,39 @@ void iommufd_tdi_destroy(struct iommufd_device *idev)
 		tdi->ops = NULL;
 	iommufd_tdi_put(tdi);
 	idev->tdi = NULL;
+}
+
+/**
+ * iommufd_tdi_hold_unbound() - begin something that a bound device does not survive
+ * @idev: the device, which is attached to a page table
+ *
+ * Return: 0 if the device is not bound, and is not until iommufd_tdi_unhold().
+ * -EBUSY if it is, or is about to be.
+ *
+ * Context: Caller holds igroup->lock, with which the device stays attached, so that
+ * the driver does not get it back. Does not wait.
+ */
+int iommufd_tdi_hold_unbound(struct iommufd_device *idev)
+{
+	struct iommufd_tdi *tdi = idev->tdi;
+
+	lockdep_assert_held(&idev->igroup->lock);
+
+	return tdi ? tdi->ops->hold_unbound(tdi->data) : 0;
+}
+
+/**
+ * iommufd_tdi_unhold() - the end of what iommufd_tdi_hold_unbound() begins
+ * @idev: the device
+ */
+void iommufd_tdi_unhold(struct iommufd_device *idev)
+{
+	struct iommufd_tdi *tdi = idev->tdi;
+
+	lockdep_assert_held(&idev->igroup->lock);
+
+	if (tdi)
+		tdi->ops->unhold(tdi->data);
 }
 
 /**
@@ -307,7 +341,7 @@ int iommufd_vdevice_tsm_op_ioctl(struct iommufd_ucmd *ucmd)
 	if (cmd->op == IOMMU_VDEVICE_TSM_BIND)
 		rc = iommufd_tdi_bind(tdi);
 	else
-		rc = tdi->ops->unbind(tdi->data, tdi->vdev);
+		rc = tdi->ops->unbind_interruptible(tdi->data, tdi->vdev);
 	iommufd_tdi_unlock(tdi);
 	return rc;
 }

@@ -17,6 +17,8 @@ int iommufd_tdi_init(struct iommufd_device *idev,
 		     const struct iommufd_device_tdi_ops *ops, void *data);
 void iommufd_tdi_pre_destroy(struct iommufd_device *idev);
 void iommufd_tdi_destroy(struct iommufd_device *idev);
+int iommufd_tdi_hold_unbound(struct iommufd_device *idev);
+void iommufd_tdi_unhold(struct iommufd_device *idev);
 void iommufd_tdi_add_vdevice(struct iommufd_vdevice *vdev);
 void iommufd_tdi_remove_vdevice(struct iommufd_vdevice *vdev);
 int iommufd_tdi_check_viommu(struct iommufd_ucmd *ucmd, u32 dev_id,

@@ -193,6 +193,119 @@ static void bind_in_reset(struct kunit *test)
 	EXPECT_LOG(test, "uu");
 }
 
+static int reset_by(struct pci_dev *pdev, const char *method)
+{
+	int rc;
+
+	for (int i = 1; i < PCI_NUM_RESET_METHODS; i++)
+		if (!strcmp(pci_reset_fn_methods[i].name, method))
+			pdev->reset_methods[0] = i;
+	device_lock(&pdev->dev);
+	rc = __pci_reset_function_locked(pdev);
+	device_unlock(&pdev->dev);
+	return rc;
+}
+
+/* By a driver that tells nobody: its owner is told, and no other */
+static void reset_of_function(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *fn = &mock->fn[1]->pdev;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	EXPECT_LOG(test, "bb");
+	KUNIT_EXPECT_EQ(test, pcie_flr(fn), 0);
+	EXPECT_LOG(test, "ef");
+	KUNIT_EXPECT_EQ(test, reset_by(fn, "pm"), 0);
+	EXPECT_LOG(test, "ef");
+	KUNIT_EXPECT_NOT_NULL(test, fn->tsm->tdi);
+
+	/* Nobody is left who has to be told, or the context is not */
+	unbind(mock, 1);
+	EXPECT_LOG(test, "u");
+	KUNIT_EXPECT_EQ(test, pcie_flr(fn), 0);
+	EXPECT_LOG(test, "f");
+	pci_tsm_destroy(fn);
+	KUNIT_EXPECT_EQ(test, pcie_flr(fn), 0);
+	EXPECT_LOG(test, "xf");
+
+	/* It is over */
+	KUNIT_EXPECT_EQ(test, atomic_read(&fn->tsm_resets), 0);
+	unbind(mock, 0);
+}
+
+/* One of the function with the DSM breaks all that this is responsible for */
+static void reset_of_dsm(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *dsm = &mock->fn[0]->pdev;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	KUNIT_EXPECT_EQ(test, pcie_flr(dsm), 0);
+	EXPECT_LOG(test, "bef");
+	KUNIT_EXPECT_EQ(test, reset_by(dsm, "pm"), 0);
+	EXPECT_LOG(test, "ef");
+	KUNIT_EXPECT_EQ(test, bind(mock, 0), 0);
+	KUNIT_EXPECT_EQ(test, pcie_flr(dsm), 0);
+	EXPECT_LOG(test, "beef");
+	unbind(mock, 0);
+	unbind(mock, 1);
+}
+
+static void reset_of_bus(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *bridge = &mock->above->pdev;
+	struct pci_dev *fn = &mock->fn[1]->pdev;
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	EXPECT_LOG(test, "bb");
+
+	/* They are not below it */
+	KUNIT_EXPECT_EQ(test, pci_bridge_secondary_bus_reset(bridge), 0);
+	EXPECT_LOG(test, "f");
+
+	mock_below(mock);
+	KUNIT_EXPECT_EQ(test, pci_bridge_secondary_bus_reset(bridge), 0);
+	EXPECT_LOG(test, "eef");
+	unbind(mock, 1);
+	KUNIT_EXPECT_EQ(test, pci_bridge_secondary_bus_reset(bridge), 0);
+	EXPECT_LOG(test, "uef");
+	KUNIT_EXPECT_EQ(test, atomic_read(&bridge->tsm_resets), 0);
+
+	/* A driver can tell such a reset from others */
+	pci_tsm_begin_reset(fn);
+	KUNIT_EXPECT_FALSE(test, pci_tsm_bus_in_reset(fn));
+	pci_tsm_begin_reset(bridge);
+	pci_tsm_end_reset(fn);
+	KUNIT_EXPECT_TRUE(test, pci_tsm_bus_in_reset(fn));
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EBUSY);
+	pci_tsm_end_reset(bridge);
+	KUNIT_EXPECT_FALSE(test, pci_tsm_bus_in_reset(fn));
+	unbind(mock, 0);
+}
+
+static void reset_of_physfn(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *pf = &mock->above->pdev;
+
+	if (!mock_virtfn(mock, 1))
+		kunit_skip(test, "Needs CONFIG_PCI_IOV");
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	EXPECT_LOG(test, "bb");
+	KUNIT_EXPECT_EQ(test, pcie_flr(pf), 0);
+	EXPECT_LOG(test, "ef");
+	KUNIT_EXPECT_EQ(test, reset_by(pf, "pm"), 0);
+	EXPECT_LOG(test, "ef");
+	unbind(mock, 0);
+	unbind(mock, 1);
+}
+
 static int pm_refs(struct pci_dev *pdev)
 {
 #ifdef CONFIG_PM
@@ -243,6 +356,46 @@ static void bind_in_low_power(struct kunit *test)
 	pci_tsm_destroy(fn);
 	KUNIT_EXPECT_EQ(test, pm_refs(dsm), refs);
 	EXPECT_LOG(test, "bbsrux");
+}
+
+/* The same goes for the physical function of a virtual one */
+static void bind_virtfn_in_low_power(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *dsm = &mock->fn[0]->pdev;
+	struct pci_dev *pf = &mock->above->pdev;
+	struct pci_dev *vf = &mock->fn[1]->pdev;
+	int dsm_refs = pm_refs(dsm);
+	int vf_refs = pm_refs(vf);
+	int refs = pm_refs(pf);
+
+	if (!mock_virtfn(mock, 1))
+		kunit_skip(test, "Needs CONFIG_PCI_IOV");
+
+	pf->current_state = PCI_D3hot;
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -EIO);
+	KUNIT_EXPECT_EQ(test, pm_refs(pf), refs);
+	pf->current_state = PCI_D0;
+	mock->bind_error = -ENOMEM;
+	KUNIT_EXPECT_EQ(test, bind(mock, 1), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, pm_refs(pf), refs);
+	mock->bind_error = 0;
+
+	for (int i = 0; i < 2; i++) {
+		KUNIT_EXPECT_EQ(test, bind(mock, 1), 0);
+		KUNIT_EXPECT_EQ(test, bind(mock, 1), 0);
+		KUNIT_EXPECT_EQ(test, pm_refs(pf), refs + IS_ENABLED(CONFIG_PM));
+		KUNIT_EXPECT_EQ(test, pm_refs(dsm),
+				dsm_refs + IS_ENABLED(CONFIG_PM));
+		KUNIT_EXPECT_EQ(test, pm_refs(vf), vf_refs);
+		if (i)
+			pci_tsm_destroy(vf);
+		else
+			unbind(mock, 1);
+		KUNIT_EXPECT_EQ(test, pm_refs(pf), refs);
+		KUNIT_EXPECT_EQ(test, pm_refs(dsm), dsm_refs);
+	}
+	EXPECT_LOG(test, "bbubsrux");
 }
 
 static void bind_leaving_module(struct kunit *test)
@@ -574,7 +727,12 @@ static struct kunit_case tsm_cases[] = {
 	KUNIT_CASE(bind_fails),
 	KUNIT_CASE(bind_pins_module),
 	KUNIT_CASE(bind_in_reset),
+	KUNIT_CASE(reset_of_function),
+	KUNIT_CASE(reset_of_dsm),
+	KUNIT_CASE(reset_of_bus),
+	KUNIT_CASE(reset_of_physfn),
 	KUNIT_CASE(bind_in_low_power),
+	KUNIT_CASE(bind_virtfn_in_low_power),
 	KUNIT_CASE(bind_leaving_module),
 	KUNIT_CASE(bind_needs_owner),
 	KUNIT_CASE(unbind_by_another),

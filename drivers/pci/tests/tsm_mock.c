@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <kunit/static_stub.h>
+#include <kunit/test-bug.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/unaligned.h>
@@ -7,6 +8,8 @@
 #include "tsm_mock.h"
 
 #define MSIX_CAP	0x40
+#define PM_CAP		0x60
+#define PCIE_CAP	0x80
 
 static void mock_log(struct mock_tsm *mock, char call)
 {
@@ -28,12 +31,8 @@ static struct mock_tsm *to_mock(struct pci_dev *pdev)
 	return container_of(pdev->bus, struct mock_tsm, bus);
 }
 
-static int mock_config_read(struct pci_bus *bus, unsigned int devfn, int where,
-			    int size, u32 *val)
+static int mock_fn_read(struct mock_fn *fn, int where, int size, u32 *val)
 {
-	struct mock_tsm *mock = container_of(bus, struct mock_tsm, bus);
-	struct mock_fn *fn = mock->fn[PCI_FUNC(devfn)];
-
 	if (where + size > sizeof(fn->config))
 		return PCIBIOS_BAD_REGISTER_NUMBER;
 
@@ -51,9 +50,91 @@ static int mock_config_read(struct pci_bus *bus, unsigned int devfn, int where,
 	return PCIBIOS_SUCCESSFUL;
 }
 
+/* Nothing is kept, only resets are seen */
+static int mock_fn_write(struct mock_tsm *mock, struct mock_fn *fn, int where,
+			 u32 val)
+{
+	bool reset;
+
+	switch (where) {
+	case PCIE_CAP + PCI_EXP_DEVCTL:
+		reset = val & PCI_EXP_DEVCTL_BCR_FLR;
+		break;
+	case PM_CAP + PCI_PM_CTRL:
+		reset = (val & PCI_PM_CTRL_STATE_MASK) == (__force u32)PCI_D3hot;
+		break;
+	case PCI_BRIDGE_CONTROL:
+		reset = val & PCI_BRIDGE_CTL_BUS_RESET;
+		break;
+	default:
+		reset = false;
+	}
+
+	if (reset)
+		mock_log(mock, atomic_read(&fn->pdev.tsm_resets) ? 'f' : 'F');
+	return PCIBIOS_SUCCESSFUL;
+}
+
+static int mock_config_read(struct pci_bus *bus, unsigned int devfn, int where,
+			    int size, u32 *val)
+{
+	struct mock_tsm *mock = container_of(bus, struct mock_tsm, bus);
+
+	return mock_fn_read(mock->fn[PCI_FUNC(devfn)], where, size, val);
+}
+
+static int mock_config_write(struct pci_bus *bus, unsigned int devfn, int where,
+			     int size, u32 val)
+{
+	struct mock_tsm *mock = container_of(bus, struct mock_tsm, bus);
+
+	return mock_fn_write(mock, mock->fn[PCI_FUNC(devfn)], where, val);
+}
+
 static struct pci_ops mock_pci_ops = {
 	.read = mock_config_read,
+	.write = mock_config_write,
 };
+
+static int mock_root_read(struct pci_bus *bus, unsigned int devfn, int where,
+			  int size, u32 *val)
+{
+	struct mock_tsm *mock = container_of(bus, struct mock_tsm, root);
+
+	return mock_fn_read(mock->above, where, size, val);
+}
+
+static int mock_root_write(struct pci_bus *bus, unsigned int devfn, int where,
+			   int size, u32 val)
+{
+	struct mock_tsm *mock = container_of(bus, struct mock_tsm, root);
+
+	return mock_fn_write(mock, mock->above, where, val);
+}
+
+static struct pci_ops mock_root_ops = {
+	.read = mock_root_read,
+	.write = mock_root_write,
+};
+
+/* The functions are on the bus behind a bridge */
+void mock_below(struct mock_tsm *mock)
+{
+	mock->bus.parent = &mock->root;
+	mock->bus.self = &mock->above->pdev;
+}
+
+/* A function is a virtual one, of a device without the DSM */
+bool mock_virtfn(struct mock_tsm *mock, int nr)
+{
+#ifdef CONFIG_PCI_IOV
+	mock->fn[nr]->pdev.is_virtfn = 1;
+	mock->fn[nr]->pdev.physfn = &mock->above->pdev;
+	return true;
+#else
+	return false;
+#endif
+}
 
 void mock_bar(struct mock_fn *fn, int bar, u64 start, u64 len,
 	      unsigned long flags)
@@ -160,30 +241,43 @@ static struct pci_dev *mock_get_fn(struct pci_dev *pdev, unsigned int nr)
 					   NULL;
 }
 
+static struct pci_dev *mock_next_dev(struct pci_dev *from)
+{
+	int nr = from ? PCI_FUNC(from->devfn) + 1 : 0;
+	struct mock_tsm *mock = kunit_get_current_test()->priv;
+
+	pci_dev_put(from);
+	return nr < ARRAY_SIZE(mock->fn) ? pci_dev_get(&mock->fn[nr]->pdev) :
+					   NULL;
+}
+
 static void mock_fn_release(struct device *dev)
 {
 	kfree(to_mock_fn(to_pci_dev(dev)));
 }
 
-static int mock_fn_init(struct mock_tsm *mock, int nr)
+static struct mock_fn *mock_fn_alloc(struct pci_bus *bus, int nr)
 {
 	struct mock_fn *fn = kzalloc_obj(*fn);
 	struct pci_dev *pdev;
 
 	if (!fn)
-		return -ENOMEM;
+		return NULL;
 
-	mock->fn[nr] = fn;
 	pdev = &fn->pdev;
 	device_initialize(&pdev->dev);
 	pdev->dev.release = mock_fn_release;
 	dev_set_name(&pdev->dev, "mock.%d", nr);
-	pdev->bus = &mock->bus;
+	pdev->bus = bus;
 	pdev->devfn = PCI_DEVFN(0, nr);
 	/* PCIe, an endpoint */
-	pdev->pcie_cap = 0x80;
+	pdev->pcie_cap = PCIE_CAP;
 	pdev->devcap = PCI_EXP_DEVCAP_TEE;
-	return 0;
+	pdev->pm_cap = PM_CAP;
+	/* A reset takes no time, and is made with config space blocked */
+	pdev->imm_ready = 1;
+	pdev->block_cfg_access = 1;
+	return fn;
 }
 
 static int mock_fn_connect(struct mock_tsm *mock, int nr)
@@ -221,11 +315,19 @@ int mock_tsm_init(struct kunit *test)
 	mock->bus.bridge = &mock->bridge->dev;
 	mock->bus.ops = &mock_pci_ops;
 	mock->bus.sysdata = mock->sysdata;
+	mock->root.bridge = &mock->bridge->dev;
+	mock->root.ops = &mock_root_ops;
+	mock->root.sysdata = mock->sysdata;
 
 	/* They are on no list of devices */
 	kunit_activate_static_stub(test, pci_tsm_get_fn, mock_get_fn);
-	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++)
-		KUNIT_ASSERT_EQ(test, mock_fn_init(mock, i), 0);
+	kunit_activate_static_stub(test, pci_tsm_next_dev, mock_next_dev);
+	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++) {
+		mock->fn[i] = mock_fn_alloc(&mock->bus, i);
+		KUNIT_ASSERT_NOT_NULL(test, mock->fn[i]);
+	}
+	mock->above = mock_fn_alloc(&mock->root, 0);
+	KUNIT_ASSERT_NOT_NULL(test, mock->above);
 
 	mock_owner_init(mock, &mock->owner);
 	mock_owner_init(mock, &mock->other);
@@ -265,6 +367,8 @@ void mock_tsm_exit(struct kunit *test)
 	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++)
 		if (mock->fn[i])
 			put_device(&mock->fn[i]->pdev.dev);
+	if (mock->above)
+		put_device(&mock->above->pdev.dev);
 	if (mock->bridge)
 		pci_free_host_bridge(mock->bridge);
 }

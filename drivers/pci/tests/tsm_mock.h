@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A function with BARs and a multifunction neighbour on a bus of their own, a
- * TSM driver for them that keeps a log of what is called, and owners for TDIs.
+ * device on another bus that they can be made to depend on, a TSM driver for them
+ * that keeps a log of what is called, and owners for TDIs.
  */
 #ifndef PCI_TSM_MOCK_H
 #define PCI_TSM_MOCK_H
@@ -31,16 +32,22 @@ struct mock_tsm {
 	struct pci_host_bridge *bridge;
 	struct resource window;
 	struct pci_bus bus;
+	struct pci_bus root;
 	/* Of the architecture, which may look for the domain here: all 0 */
 	u8 sysdata[256] __aligned(8);
 	struct mock_fn *fn[2];
+	/* Without a TSM context: see mock_below() and mock_virtfn() */
+	struct mock_fn *above;
 	struct tsm_dev *tsm_dev;
 	struct pci_tsm_ops ops;
 	struct module module;
 	struct mock_owner owner;
 	struct mock_owner other;
 
-	/* One letter for each call of an operation, in the order of the calls */
+	/*
+	 * One letter for each call of an operation, in the order of the calls. And
+	 * for each reset: F, or f if binds were kept out
+	 */
 	char log[64];
 	/* What the next bind returns, if not 0 */
 	int bind_error;
@@ -58,6 +65,8 @@ void mock_tsm_exit(struct kunit *test);
 void mock_bar(struct mock_fn *fn, int bar, u64 start, u64 len,
 	      unsigned long flags);
 void mock_msix(struct mock_fn *fn, u16 vectors, u32 table, u32 pba);
+void mock_below(struct mock_tsm *mock);
+bool mock_virtfn(struct mock_tsm *mock, int nr);
 
 /* The log must be @expected, and is empty afterwards */
 #define EXPECT_LOG(test, expected)                                     \

@@ -33,7 +33,8 @@
  *
  * Who unbinds: the one that bound, an interface of VFIO or an iommufd vdevice;
  * the close of the device; a reset, if it does not come from here, where it is
- * refused; an error of the PCI bus. pci_tsm_stop() comes before the private
+ * refused; an error of the PCI bus. The latter, and a reset of the bus, only say so,
+ * and it is done as soon as that is possible. pci_tsm_stop() comes before the private
  * mappings are removed, pci_tsm_unbind() after, and the gate opens last.
  *
  * A reset of the PF breaks the TDIs that its VFs are, one of the function with the
@@ -41,12 +42,14 @@
  * PF is VFIO's as well, it counts them, and refuses for them what it would refuse
  * for itself; the others PCI/TSM counts. Where nobody can refuse, PCI/TSM revokes
  * them: the PCI core sees to that for a reset that userspace asks for and for a
- * recovery from an error. The driver of a PF, if that is not VFIO, which resets it
- * on its own has to call pci_tsm_begin_reset() and pci_tsm_revoke_dependents()
- * first, or the TDIs fail, and only their TSM can tell.
+ * recovery from an error. If a driver resets the PF on its own, or the bus, the
+ * TDIs become an ERROR, unless it calls pci_tsm_begin_reset() and
+ * pci_tsm_revoke_dependents() first.
  *
- * Locks, outer to inner; dev_set->lock can be outside of all of them, but nobody
- * who has it waits for tdi->bind_sem:
+ * Locks, outer to inner; dev_set->lock can be outside of all of them. Nobody who has
+ * it waits for tdi->bind_sem, but who closes a VF waits for a bind of it, and that
+ * for the bind_sem of the PF, for as long as the user of the PF lets a copy last. A
+ * fatal signal to either of them ends that.
  *
  *   tdi->lock      held over a whole bind or unbind. Inside of it, either of:
  *
@@ -469,6 +472,10 @@ int vfio_pci_tdi_bind(struct vfio_pci_core_device *vdev, u32 tdi_id,
 	if (!vfio_pci_tdi_supported(vdev))
 		return -EOPNOTSUPP;
 
+	/* Once the device is closed nobody waits for the TSM on behalf of it */
+	if (!READ_ONCE(tdi->open))
+		return -ENODEV;
+
 	/* Not with tdi->lock, for which a reset waits with the lock of the device */
 	dsm = pci_tsm_wake_dsm(vdev->pdev);
 	if (IS_ERR(dsm))
@@ -479,7 +486,7 @@ int vfio_pci_tdi_bind(struct vfio_pci_core_device *vdev, u32 tdi_id,
 		ret = __vfio_pci_tdi_bind(tdi, tdi_id, user);
 		mutex_unlock(&tdi->lock);
 	}
-	pci_tsm_release_dsm(dsm);
+	pci_tsm_release_dsm(vdev->pdev, dsm);
 	return ret;
 }
 
@@ -567,20 +574,24 @@ static void vfio_pci_tdi_work(struct work_struct *work)
 	vfio_pci_dma_buf_move(vdev);
 }
 
-/* Called with pci_bus_sem held, outside of which PCI/TSM takes its locks */
-void vfio_pci_tdi_aer_error(struct vfio_pci_core_device *vdev)
+/* For who cannot wait until it is unbound, and has kept a new bind out */
+static void vfio_pci_tdi_lost(struct vfio_pci_core_device *vdev)
 {
 	struct vfio_pci_tdi *tdi = vdev->tdi;
-
-	/* Pairs with vfio_pci_tdi_look_again() */
-	smp_mb();
-	if (vfio_pci_tdi_state(tdi) == VFIO_PCI_TDI_UNBOUND)
-		return;
 
 	WRITE_ONCE(tdi->force_unbind, true);
 	if (vfio_pci_tdi_fail(tdi))
 		vfio_pci_tdi_signal(tdi);
 	queue_work(system_dfl_wq, &tdi->work);
+}
+
+/* Called with pci_bus_sem held, outside of which PCI/TSM takes its locks */
+void vfio_pci_tdi_aer_error(struct vfio_pci_core_device *vdev)
+{
+	/* Pairs with vfio_pci_tdi_look_again() */
+	smp_mb();
+	if (vfio_pci_tdi_busy(vdev))
+		vfio_pci_tdi_lost(vdev);
 }
 
 /*
@@ -636,17 +647,29 @@ void vfio_pci_tdi_end_reset(struct vfio_pci_core_device *vdev)
  * found the device unbound before. The others come with the device lock, which
  * stays, and with accesses to config space blocked: somebody may be waiting there
  * with the locks that an unbind takes.
+ *
+ * If it is a reset of the bus, that goes for the other functions as well: one of
+ * their owners may wait there with its memory_lock, and for that one somebody who
+ * has pci_tsm_rwsem. So nobody is waited for.
+ *
+ * TDIs that depend on the device are PCI/TSM's: it has taken them away before, or
+ * tells their owners of the reset when that comes.
  */
 void vfio_pci_tdi_reset_prepare(struct vfio_pci_core_device *vdev)
 {
 	struct vfio_pci_tdi *tdi = vdev->tdi;
 	bool bound;
 
-	if (!vfio_pci_tdi_begin_reset(vdev))
+	vfio_pci_tdi_begin_reset(vdev);
+	if (!vfio_pci_tdi_busy(vdev))
 		return;
 
+	if (pci_tsm_bus_in_reset(vdev->pdev)) {
+		vfio_pci_tdi_lost(vdev);
+		return;
+	}
+
 	pci_cfg_access_unlock(vdev->pdev);
-	pci_tsm_revoke_dependents(vdev->pdev);
 	scoped_guard(mutex, &tdi->lock) {
 		bound = vfio_pci_tdi_busy(vdev);
 		__vfio_pci_tdi_unbind(tdi);
@@ -943,7 +966,8 @@ bool vfio_pci_tdi_owns_config(struct vfio_pci_core_device *vdev, int pos)
 
 	loops = (pdev->cfg_size - PCI_CFG_SPACE_SIZE) / PCI_CAP_SIZEOF;
 	while (loops-- > 0 && epos >= PCI_CFG_SPACE_SIZE) {
-		if (pci_read_config_dword(pdev, epos, &header))
+		/* Waits while the device is reset, and there is nothing to read */
+		if (pci_user_read_config_dword(pdev, epos, &header))
 			break;
 
 		/* They can be in any order */
@@ -1300,7 +1324,7 @@ void vfio_pci_tdi_unregister(struct vfio_pci_core_device *vdev)
 void vfio_pci_tdi_open(struct vfio_pci_core_device *vdev)
 {
 	guard(mutex)(&vdev->tdi->lock);
-	vdev->tdi->open = true;
+	WRITE_ONCE(vdev->tdi->open, true);
 }
 
 /*
@@ -1317,7 +1341,7 @@ void vfio_pci_tdi_close(struct vfio_pci_core_device *vdev)
 	pci_tsm_revoke_dependents(vdev->pdev);
 
 	scoped_guard(mutex, &tdi->lock) {
-		tdi->open = false;
+		WRITE_ONCE(tdi->open, false);
 		__vfio_pci_tdi_unbind(tdi);
 	}
 	cancel_work_sync(&tdi->work);

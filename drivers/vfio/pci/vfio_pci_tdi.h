@@ -48,7 +48,7 @@ struct vfio_pci_tdi {
 	bool pf_counts;
 	/* Who asked for the bind */
 	const void *user;
-	/* Between open and close of the device, under lock */
+	/* Between open and close of the device, written under lock */
 	bool open;
 	/* The TDI shall be unbound as soon as that is possible */
 	bool force_unbind;

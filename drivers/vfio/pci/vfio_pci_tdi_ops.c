@@ -41,6 +41,12 @@ static int vfio_pci_tdi_vdevice_unbind(void *data, const void *user)
 	return vfio_pci_tdi_unbind(to_vdev(data), user);
 }
 
+static int vfio_pci_tdi_vdevice_unbind_interruptible(void *data,
+						     const void *user)
+{
+	return vfio_pci_tdi_unbind_interruptible(to_vdev(data), user);
+}
+
 static ssize_t vfio_pci_tdi_vdevice_guest_req(void *data, const void *user,
 					      u32 tvm_arch, u32 op, void *req,
 					      size_t req_len, void *resp,
@@ -50,11 +56,24 @@ static ssize_t vfio_pci_tdi_vdevice_guest_req(void *data, const void *user,
 				      req_len, resp, resp_len, tsm_code);
 }
 
+static int vfio_pci_tdi_vdevice_hold_unbound(void *data)
+{
+	return vfio_pci_tdi_try_hold_unbound(to_vdev(data));
+}
+
+static void vfio_pci_tdi_vdevice_unhold(void *data)
+{
+	vfio_pci_tdi_unhold(to_vdev(data));
+}
+
 static const struct iommufd_device_tdi_ops vfio_pci_tdi_iommufd_ops = {
 	.takes_viommu = vfio_pci_tdi_takes_viommu,
 	.bind = vfio_pci_tdi_vdevice_bind,
 	.unbind = vfio_pci_tdi_vdevice_unbind,
+	.unbind_interruptible = vfio_pci_tdi_vdevice_unbind_interruptible,
 	.guest_req = vfio_pci_tdi_vdevice_guest_req,
+	.hold_unbound = vfio_pci_tdi_vdevice_hold_unbound,
+	.unhold = vfio_pci_tdi_vdevice_unhold,
 };
 
 static bool vfio_pci_tdi_core_take_pfns(struct vfio_device *core_vdev)

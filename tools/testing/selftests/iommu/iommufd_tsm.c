@@ -140,6 +140,26 @@ TEST_F(tsm, unbind_twice)
 	expect_unbound();
 }
 
+/* It keeps its page table */
+TEST_F(tsm, replace)
+{
+	__u32 ioas_id;
+
+	test_ioctl_ioas_alloc(&ioas_id);
+	ASSERT_EQ(0, do_bind());
+	test_err_mock_domain_replace(EBUSY, self->stdev_id, ioas_id);
+	expect_bound(VIRT_ID);
+	/* Which can be asked for */
+	test_cmd_mock_domain_replace(self->stdev_id, self->ioas_id);
+
+	ASSERT_EQ(0, do_unbind());
+	test_cmd_mock_domain_replace(self->stdev_id, ioas_id);
+	ASSERT_EQ(0, do_bind());
+	test_err_mock_domain_replace(EBUSY, self->stdev_id, self->ioas_id);
+	ASSERT_EQ(0, do_unbind());
+	test_cmd_mock_domain_replace(self->stdev_id, self->ioas_id);
+}
+
 TEST_F(tsm, op_errors)
 {
 	struct iommu_vdevice_tsm_op cmd = {

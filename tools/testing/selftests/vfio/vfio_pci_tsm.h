@@ -178,6 +178,8 @@ struct vmm {
 	struct iommu *iommu;
 	bool own_iommu;
 	u32 tdi_id;
+	/* What the iommufd calls it; 0 if it was opened with a token */
+	u32 devid;
 	struct vfio_pci_device *device;
 	int kvm, vm, kvm_vfio;
 	u32 bar;
@@ -267,6 +269,44 @@ static inline int tsm_unbind(struct vmm *vmm)
 
 	return ioctl(vmm->device->fd, VFIO_DEVICE_TSM_UNBIND, &unbind) ?
 	       -errno : 0;
+}
+
+/* The other interface; what it takes stays until the iommufd is closed */
+static inline u32 vdevice_alloc(struct vmm *vmm)
+{
+	struct iommu_hwpt_alloc hwpt = {
+		.size = sizeof(hwpt),
+		.dev_id = vmm->devid,
+		.pt_id = vmm->iommu->ioas_id,
+	};
+	struct iommu_viommu_alloc viommu = {
+		.size = sizeof(viommu),
+		.type = IOMMU_VIOMMU_TYPE_DEFAULT,
+		.dev_id = vmm->devid,
+	};
+	struct iommu_vdevice_alloc vdevice = {
+		.size = sizeof(vdevice),
+		.dev_id = vmm->devid,
+		.virt_id = vmm->tdi_id,
+	};
+
+	ioctl_assert(vmm->iommu->iommufd, IOMMU_HWPT_ALLOC, &hwpt);
+	viommu.hwpt_id = hwpt.out_hwpt_id;
+	ioctl_assert(vmm->iommu->iommufd, IOMMU_VIOMMU_ALLOC, &viommu);
+	vdevice.viommu_id = viommu.out_viommu_id;
+	ioctl_assert(vmm->iommu->iommufd, IOMMU_VDEVICE_ALLOC, &vdevice);
+	return vdevice.out_vdevice_id;
+}
+
+static inline int vdevice_op(struct vmm *vmm, u32 vdevice, u32 op)
+{
+	struct iommu_vdevice_tsm_op cmd = {
+		.size = sizeof(cmd),
+		.vdevice_id = vdevice,
+		.op = op,
+	};
+
+	return ioctl(vmm->iommu->iommufd, IOMMU_VDEVICE_TSM_OP, &cmd) ? -errno : 0;
 }
 
 struct tdi {
@@ -390,6 +430,7 @@ static inline void vmm_open_device(struct vmm *vmm, const char *bdf,
 				   bool vm)
 {
 	struct vfio_device_attach_iommufd_pt attach = { .argsz = sizeof(attach) };
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
 	struct vfio_region_info info;
 	u16 command;
 	u32 i;
@@ -406,9 +447,15 @@ static inline void vmm_open_device(struct vmm *vmm, const char *bdf,
 	vfio_pci_cdev_open(vmm->device, bdf);
 	if (vm)
 		give_to_vm(vmm);
-	VFIO_ASSERT_EQ(__vfio_device_bind_iommufd(vmm->device->fd,
-						  vmm->iommu->iommufd,
-						  vf_token), 0);
+	if (vf_token) {
+		VFIO_ASSERT_EQ(__vfio_device_bind_iommufd(vmm->device->fd,
+							  vmm->iommu->iommufd,
+							  vf_token), 0);
+	} else {
+		bind.iommufd = vmm->iommu->iommufd;
+		ioctl_assert(vmm->device->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+		vmm->devid = bind.out_devid;
+	}
 	attach.pt_id = vmm->iommu->ioas_id;
 	ioctl_assert(vmm->device->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 

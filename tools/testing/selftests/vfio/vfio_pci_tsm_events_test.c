@@ -310,7 +310,8 @@ TEST_F(tsm_events, bus_reset)
 		SKIP(return, "%s is not below a bridge", device_bdf);
 	ASSERT_EQ(0, ret);
 	EXPECT_TRUE(told(vmm, 10000));
-	EXPECT_EQ(VFIO_DEVICE_TDI_UNBOUND, tdi_state(vmm));
+	/* The reset does not wait for that */
+	EXPECT_TRUE(wait_state(vmm, VFIO_DEVICE_TDI_UNBOUND, 10000));
 	EXPECT_STREQ("CONFIG_UNLOCKED", sim_state());
 
 	enable(vmm);

@@ -422,6 +422,65 @@ TEST_F(tsm, config)
 	close(shared);
 }
 
+static u32 real_config32(const char *bdf, u32 offset)
+{
+	return real_config(bdf, offset) | (u32)real_config(bdf, offset + 2) << 16;
+}
+
+/* In the PCI core's view; 0 if there is none */
+static u32 find_ext_cap(const char *bdf, u16 id)
+{
+	u32 pos = PCI_CFG_SPACE_SIZE, header;
+	int i;
+
+	for (i = 0; pos && i < 480; i++) {
+		header = real_config32(bdf, pos);
+		if (!header || header == ~0U)
+			break;
+		if (PCI_EXT_CAP_ID(header) == id)
+			return pos;
+		pos = PCI_EXT_CAP_NEXT(header);
+	}
+	return 0;
+}
+
+/* What the TSM talks to the device by, and has the keys of the link in, is not VFIO's */
+TEST_F(tsm, config_of_tsm)
+{
+	static const struct {
+		u16 id;
+		u32 size;
+	} caps[] = {
+		{ PCI_EXT_CAP_ID_DOE, PCI_DOE_READ },
+		/* Up to where the first stream is, in any case */
+		{ PCI_EXT_CAP_ID_IDE, PCI_IDE_CTL + 4 },
+	};
+	/* All that there is to set, but not the bit by which DOE is aborted */
+	u32 ones = ~1, before, pos, at;
+	struct vmm *vmm = &self->vmm;
+	bool any = false;
+	int i, bound;
+
+	for (bound = 0; bound < 2; bound++) {
+		for (i = 0; i < ARRAY_SIZE(caps); i++) {
+			pos = find_ext_cap(device_bdf, caps[i].id);
+			any |= pos;
+			for (at = 4; pos && at < caps[i].size; at += 4) {
+				before = real_config32(device_bdf, pos + at);
+				EXPECT_EQ(4, config_write(vmm, pos + at, &ones, 4));
+				EXPECT_EQ(before, real_config32(device_bdf, pos + at)) {
+					TH_LOG("capability %#x, at %#x", caps[i].id, at);
+				}
+			}
+		}
+		if (!any)
+			SKIP(return, "%s has neither DOE nor IDE", device_bdf);
+		if (!bound)
+			ASSERT_EQ(0, tsm_bind(vmm));
+	}
+	EXPECT_STREQ("CONFIG_LOCKED", sim_state());
+}
+
 static int feature_set(struct vmm *vmm, u32 feature)
 {
 	struct vfio_device_feature arg = {
@@ -472,6 +531,8 @@ TEST_F(tsm, requests)
 	EXPECT_EQ(-EBUSY, feature_set(vmm, VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY));
 	EXPECT_EQ(-EBUSY, detach(vmm));
 	EXPECT_EQ(-EBUSY, attach(vmm, ioas.out_ioas_id));
+	/* The one that it has is no other one */
+	EXPECT_EQ(0, attach(vmm, vmm->iommu->ioas_id));
 	ret = region_info(vmm, VFIO_PCI_ROM_REGION_INDEX, &info);
 	EXPECT_TRUE(ret == -EBUSY || (!ret && !info.size));
 
@@ -837,7 +898,7 @@ TEST_F(tsm, lost_while_binding)
 	EXPECT_EQ(0, tsm_bind(vmm));
 }
 
-/* Who unbinds while a bind takes its time can be interrupted */
+/* Who unbinds while a bind takes its time can be interrupted, by both interfaces */
 TEST_F(tsm, unbind_while_binding)
 {
 	struct sigaction action = { .sa_handler = nothing }, old;
@@ -845,6 +906,7 @@ TEST_F(tsm, unbind_while_binding)
 				   .it_interval.tv_sec = 1 };
 	struct vmm *vmm = &self->vmm;
 	struct binder bind = { .vmm = vmm };
+	u32 vdevice = vdevice_alloc(vmm);
 	sigset_t set;
 	u64 start;
 	int i;
@@ -864,6 +926,7 @@ TEST_F(tsm, unbind_while_binding)
 	sigaction(SIGALRM, &action, &old);
 	setitimer(ITIMER_REAL, &timer, NULL);
 	EXPECT_EQ(-EINTR, tsm_unbind(vmm));
+	EXPECT_EQ(-EINTR, vdevice_op(vmm, vdevice, IOMMU_VDEVICE_TSM_UNBIND));
 	memset(&timer, 0, sizeof(timer));
 	setitimer(ITIMER_REAL, &timer, NULL);
 	sigaction(SIGALRM, &old, NULL);
@@ -873,6 +936,11 @@ TEST_F(tsm, unbind_while_binding)
 	ASSERT_EQ(0, put_fn("delay_lock", "0"));
 	ASSERT_EQ(0, pthread_join(bind.thread, NULL));
 	EXPECT_EQ(0, bind.ret);
+	EXPECT_EQ(-EBUSY, vdevice_op(vmm, vdevice, IOMMU_VDEVICE_TSM_UNBIND));
+	EXPECT_EQ(0, tsm_unbind(vmm));
+	EXPECT_EQ(0, vdevice_op(vmm, vdevice, IOMMU_VDEVICE_TSM_BIND));
+	EXPECT_EQ(0, vdevice_op(vmm, vdevice, IOMMU_VDEVICE_TSM_UNBIND));
+	EXPECT_UNBOUND(vmm);
 }
 
 /* A container of VFIO keeps what it maps, so it does not get it */
@@ -1152,10 +1220,26 @@ TEST(lock_order)
 	}
 }
 
+/* Where a page table is that of both */
+static bool same_iommu_group(const char *bdf, const char *other)
+{
+	char path[PATH_MAX], group[2][PATH_MAX] = {};
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group",
+			 i ? other : bdf);
+		if (readlink(path, group[i], sizeof(group[i]) - 1) < 0)
+			return false;
+	}
+	return !strcmp(group[0], group[1]);
+}
+
 /* Two TDIs of one device, that two VMs have */
 TEST(vf)
 {
 	struct sigaction action = { .sa_handler = sigbus };
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
 	const char *bdf = device_bdf;
 	struct vmm pf, vf[2];
 	u32 command, value, exp, pm;
@@ -1227,6 +1311,12 @@ TEST(vf)
 	EXPECT_STREQ("CONFIG_LOCKED", sim_state());
 	EXPECT_FALSE(touch(vf[1].map, 0, &value));
 
+	/* With its page table, if it is that of the other as well */
+	ioctl_assert(pf.iommu->iommufd, IOMMU_IOAS_ALLOC, &ioas);
+	EXPECT_EQ(same_iommu_group(vf_bdf[0], vf_bdf[1]) ? -EBUSY : 0,
+		  attach(&vf[0], ioas.out_ioas_id));
+	EXPECT_EQ(0, attach(&vf[0], pf.iommu->ioas_id));
+
 	/* The host resets what it likes, and the TDI goes first */
 	EXPECT_FALSE(told(&vf[1], 0));
 	ASSERT_EQ(0, put_pci(sriov_bdf, "reset", "1"));
@@ -1252,6 +1342,63 @@ TEST(vf)
 	EXPECT_EQ(0, violations());
 	for (i = 0; i < 2; i++)
 		free(vf_bdf[i]);
+}
+
+/* Who has lost the TDI that a VF was, and does not care, is in nobody's way */
+TEST(vf_revoked)
+{
+	struct sigaction action = { .sa_handler = sigbus };
+	const char *bdf = device_bdf;
+	struct iommu *iommu;
+	struct vmm pf, vf;
+	u16 command;
+	char *vf_bdf;
+	int i;
+
+	if (!sriov_bdf || violations() < 0)
+		SKIP(return, "No device with SR-IOV, or no tsm-sim");
+
+	sigaction(SIGBUS, &action, NULL);
+	put_sim("violations", "0");
+	/* They may be in one group, and one of them goes before the other */
+	iommu = iommu_init(MODE_IOMMUFD);
+	vmm_open_device(&pf, sriov_bdf, iommu, VF_TOKEN, true);
+	sysfs_sriov_numvfs_set(sriov_bdf, 1);
+	vf_bdf = sysfs_sriov_vf_bdf_get(sriov_bdf, 0);
+	vmm_open_device(&vf, vf_bdf, iommu, VF_TOKEN, true);
+	device_bdf = vf_bdf;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, tsm_bind(&vf));
+		EXPECT_STREQ("CONFIG_LOCKED", sim_state());
+		EXPECT_EQ(-EBUSY, __vfio_pci_device_reset(pf.device));
+
+		EXPECT_FALSE(told(&vf, 0));
+		vmm_close(&pf);
+		EXPECT_TRUE(told(&vf, 0));
+		EXPECT_EQ(VFIO_DEVICE_TDI_ERROR, tdi_state(&vf));
+		EXPECT_STREQ("CONFIG_UNLOCKED", sim_state());
+
+		vmm_open_device(&pf, sriov_bdf, iommu, VF_TOKEN, true);
+		EXPECT_EQ(VFIO_DEVICE_TDI_ERROR, tdi_state(&vf));
+		EXPECT_EQ(0, __vfio_pci_device_reset(pf.device));
+
+		/* The PF does not count it any more, nor once less than it did */
+		EXPECT_EQ(0, tsm_unbind(&vf));
+		EXPECT_EQ(VFIO_DEVICE_TDI_UNBOUND, tdi_state(&vf));
+		EXPECT_EQ(0, __vfio_pci_device_reset(pf.device));
+		command = config_read(&vf, PCI_COMMAND, 2) | PCI_COMMAND_MEMORY |
+			  PCI_COMMAND_MASTER;
+		EXPECT_EQ(2, config_write(&vf, PCI_COMMAND, &command, 2));
+	}
+
+	vmm_close(&vf);
+	device_bdf = bdf;
+	sysfs_sriov_numvfs_set(sriov_bdf, 0);
+	vmm_close(&pf);
+	iommu_cleanup(iommu);
+	EXPECT_EQ(0, violations());
+	free(vf_bdf);
 }
 
 int main(int argc, char *argv[])

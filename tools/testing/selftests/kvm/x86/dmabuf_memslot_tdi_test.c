@@ -409,6 +409,34 @@ TEST_F(dmabuf_tdi, default_vm)
 	kvm_vm_free(vm);
 }
 
+/* Nor do those that have it, but not the device. */
+TEST_F(dmabuf_tdi, other_vm)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	vm = dmabuf_vm_create(KVM_X86_SW_PROTECTED_VM, &vcpu);
+	vm_mem_set_private(vm, PRIVATE_GPA, PRIVATE_SIZE);
+	vm_set_dmabuf(vm, PRIVATE_SLOT, 0, PRIVATE_GPA, PRIVATE_SIZE, self->private_fd, 0);
+	create_private(self);
+
+	/* It's revoked for everybody. */
+	guest_start(vcpu, GUEST_READ, PRIVATE_GPA, 0);
+	guest_faults(vcpu, PRIVATE_GPA, PRIVATE | REVOKED);
+
+	ASSERT_EQ(tsm_bind(self), 0);
+	guest_faults(vcpu, PRIVATE_GPA, PRIVATE);
+	EXPECT_EQ(guest_read(self->vcpu, PRIVATE_GPA), 0x1234);
+	guest_faults(vcpu, PRIVATE_GPA, PRIVATE);
+	if (vcpu_can_prefault())
+		EXPECT_EQ(__vcpu_prefault(vcpu, PRIVATE_GPA, PRIVATE_SIZE), EFAULT);
+	EXPECT_EQ(guest_read(self->vcpu, PRIVATE_GPA), 0x1234);
+
+	ASSERT_EQ(tsm_unbind(self), 0);
+	guest_faults(vcpu, PRIVATE_GPA, PRIVATE | REVOKED);
+	kvm_vm_free(vm);
+}
+
 TEST_F(dmabuf_tdi, shared_gfn)
 {
 	ASSERT_EQ(host_write(self, PRIVATE_OFFSET + PAGE_SIZE, 0x5678), 0);
