@@ -61,7 +61,7 @@ def check(args):
 
 def bisect(args):
     from tool import bisect
-    bisect.bisect(args.config, args.boot)
+    bisect.bisect(args.config, args.boot, args.patches)
 
 
 def series(args):
@@ -102,6 +102,7 @@ def parse(argv):
     p.add_argument('--rounds', type=int, default=15)
     verb(check)
     p = verb(bisect)
+    p.add_argument('patches', nargs='?')
     p.add_argument('--config', default='base')
     p.add_argument('--boot', action='store_true')
     verb(series).add_argument('--signoff', action='store_true')

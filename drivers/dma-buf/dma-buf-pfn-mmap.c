@@ -226,15 +226,18 @@ static vm_fault_t dma_buf_pfn_mmap_huge_fault(struct vm_fault *vmf,
 	struct dma_buf_pfn_mmap *map = vmf->vma->vm_private_data;
 	struct dma_buf_pfn_attachment *attach = map->attach;
 	struct dma_resv *resv = attach->dmabuf->resv;
+	bool waited = false;
 	vm_fault_t fault;
-	int ret = 0;
+	int ret;
 
+again:
 	if (!dma_resv_trylock(resv)) {
 		if (fault_flag_allow_retry_first(vmf->flags))
 			return dma_buf_pfn_mmap_retry(vmf);
 		dma_resv_lock(resv, NULL);
 	}
 
+	ret = 0;
 	if (!attach->mapped) {
 		map->nr = 0;
 		ret = dma_buf_pfn_map(attach, map->offset, map->length);
@@ -243,9 +246,21 @@ static vm_fault_t dma_buf_pfn_mmap_huge_fault(struct vm_fault *vmf,
 	dma_resv_unlock(resv);
 
 	/* Revoked: for the time of a reset only, or until further notice? */
-	if (ret == -ENODEV && fault_flag_allow_retry_first(vmf->flags))
+	if (ret != -ENODEV || waited)
+		return fault;
+	if (fault_flag_allow_retry_first(vmf->flags))
 		return dma_buf_pfn_mmap_retry(vmf);
 
+	/* The next reset after the one that was waited for, or a caller that cannot retry */
+	ret = dma_buf_pfn_wait(attach, false);
+	if (!ret) {
+		waited = true;
+		goto again;
+	}
+
+	/* The access is made again, by a user after the signal */
+	if (ret == -EAGAIN || vmf->flags & FAULT_FLAG_USER)
+		return VM_FAULT_NOPAGE;
 	return fault;
 }
 
@@ -278,8 +293,8 @@ static const struct vm_operations_struct dma_buf_pfn_mmap_vm_ops = {
  * which decides the memory type, other than %DMA_BUF_PFN_RAM: exporters of memory
  * know better how to map it. &dma_buf.file->f_mapping has to be the buffer's own.
  *
- * The exporter's PFN callbacks are called under mmap_lock, except
- * &dma_buf_pfn_exporter_ops.wait.
+ * The exporter's PFN callbacks are called under mmap_lock, also
+ * &dma_buf_pfn_exporter_ops.wait if it is not to wait for a fatal signal only.
  *
  * Context: By way of &dma_buf_ops.mmap, under mmap_lock. Takes the reservation
  * lock.

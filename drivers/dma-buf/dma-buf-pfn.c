@@ -403,8 +403,8 @@ EXPORT_SYMBOL_FOR_MODULES(dma_buf_pfn_unmap, "iommufd,kvm,dmabuf_kunit");
  * way, such as a reset, finish. Whether the buffer is usable then, only the next
  * dma_buf_pfn_map() tells.
  *
- * Context: Process context, sleeps. The caller holds neither the reservation
- * lock nor mmap_lock.
+ * Context: Process context, sleeps. The caller does not hold the reservation
+ * lock, nor mmap_lock if @killable.
  *
  * Return: 0, -EINTR for a signal, or -EAGAIN if it takes long and @killable is
  * false. Then the caller drops whatever it has, and tries the whole again.

@@ -13,7 +13,7 @@ FOLDER = paths.BUILD / 'bisect'
 PASSED = paths.BUILD / 'state' / 'bisect-passed'     # a fingerprint of a commit and of how it was tried, in each line
 
 
-def bisect(config_name, boots):
+def bisect(config_name, boots, some=None):
     packages.need('kernel')
     if boots:
         packages.need_qemu()
@@ -22,6 +22,7 @@ def bisect(config_name, boots):
     ids = compose.commits(stock, loaded)
     if len(ids) == 1:
         raise Fail('series/order lists no patch')
+    chosen = numbers(some, len(loaded))
     arch = build.arch_of('x86_64')
     if not (FOLDER / 'Makefile').exists():
         with step(f'check out the stock kernel into {paths.display(FOLDER)}'):
@@ -30,7 +31,8 @@ def bisect(config_name, boots):
             git('worktree', 'prune')
             git('worktree', 'add', '-q', '--force', '--detach', FOLDER, stock)
     bad = []
-    for number, (commit, patch) in enumerate(zip(ids[1:], loaded), 1):
+    for number in chosen:
+        commit, patch = ids[number], loaded[number - 1]
         say(f'==> {number} of {len(loaded)}: {patch.subject}')
         line = build.fingerprint(commit, boots, *(p.read_bytes() for p in config.fragments(arch.name, config_name)),
                                  output(f'{arch.cross}gcc', '--version'))
@@ -41,17 +43,28 @@ def bisect(config_name, boots):
         kernel = build.Kernel(arch, config_name, FOLDER, commit, False)
         kernel.log = paths.LOGS / f'bisect-{number:04}.log'
         try:
-            built = touched(kernel, commit, boots)
-            say(f'    built: {", ".join(built)}')
+            built = touched(kernel, commit, boots) + elsewhere(kernel, commit)
+            say(f'    built: {", ".join(built) or "nothing, as it touches documentation alone"}')
             if boots:
                 smoke(kernel, number)
             write(PASSED, '\n'.join([*passed(), line]))
         except Fail as fail:
             bad.append(patch.name)
             say(f'    {patch.name}: {fail}')
-    print(f'{len(loaded) - len(bad)} of {len(loaded)} commits build{" and boot" if boots else ""}')
+    print(f'{len(chosen) - len(bad)} of {len(chosen)} commits build{" and boot" if boots else ""}')
     if bad:
         raise Fail('these do not: ' + ', '.join(bad))
+
+
+def numbers(some, last):
+    """The patches that "FIRST-LAST" or "NUMBER" means; all where it is None."""
+    if some is None:
+        return range(1, last + 1)
+    match = re.fullmatch(r'(\d+)(?:-(\d+))?', some)
+    first, end = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= first <= end <= last:
+        raise Fail(f'{some!r} is no patch and no range of patches; give N or N-M, from 1 to {last}')
+    return range(first, end + 1)
 
 
 def passed():
@@ -80,7 +93,21 @@ def touched(kernel, commit, boots):
         if any(f.startswith(f'samples/{name}/') for f in files):
             users.sample(kernel, name)
             built.append(f'samples/{name}')
-    return built or ['nothing, as it touches documentation alone']
+    return built
+
+
+def elsewhere(kernel, commit):
+    """Build the kernel of arm64, too, where a commit can break that one and not x86's."""
+    files = git('diff-tree', '--no-commit-id', '--name-only', '-r', commit).splitlines()
+    if not any(f.startswith(('arch/arm64/', 'virt/kvm/')) for f in files):
+        return []
+    arch = build.arch_of('arm64')
+    packages.need(*arch.packages)
+    other = build.Kernel(arch, kernel.config, FOLDER, commit, False)
+    other.log = kernel.log.with_suffix('.arm64.log')
+    build.build(other)
+    no_warning(other.log)
+    return ['kernel of arm64']
 
 
 def no_warning(log, files=('',)):

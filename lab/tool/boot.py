@@ -74,6 +74,7 @@ class Outcome:
         self.leaks = ''
         self.trouble = None     # why the boot as a whole is no good
         self.folder = None
+        self.seconds = 0
 
 
 def run_folder(name):
@@ -93,6 +94,7 @@ def concatenate(target, *parts):
 
 def command(kernel, machine, folder, mode, *extra):
     shutil.copyfile(kernel.image, folder / 'kernel')
+    (folder / 'rom').write_bytes(b'\x55\xaa\x01'.ljust(512, b'\0'))      # of devices that have `romfile=rom`
     return [kernel.arch.qemu, *arguments(kernel.arch, machine), '-kernel', str(folder / 'kernel'),
             '-initrd', str(folder / 'initrd'),
             '-append', f'{APPEND[kernel.arch.name]}{append(kernel.arch, machine)} kseries={mode}', *extra]
@@ -130,12 +132,12 @@ def jobs(kernel, machine, name, todo, programs, stream=None):
 
 def together(machines):
     """
-    The outcomes of several running(), as many of them at a time as there are
-    processors: a test keeps one busy, and an idle machine none.
+    The outcomes of several running(), one more of them at a time than there are
+    processors: a test keeps one busy, or none when it waits for something.
     """
     outcomes, waiting, alive = {}, list(enumerate(machines)), []
     while waiting or alive:
-        while waiting and len(alive) < cores():
+        while waiting and len(alive) <= cores():
             alive.append(waiting.pop(0))
         for number, machine in list(alive):
             try:
@@ -160,6 +162,7 @@ def running(kernel, machine, name, todo, programs, stream=None):
     (folder / 'command').write_text(shlex.join(words) + '\n')
     limits = {test: limit for job in todo for test, limit, _ in job.tests}
     total = len(limits)
+    start = time.monotonic()
     with step(f'boot {name}: {kernel} on the machine {machine}, {total} programs'):
         for attempt in range(1, ATTEMPTS + 1):
             outcome.trouble = yield from watch(kernel, words, name, folder, console, results, limits, total, stream)
@@ -173,6 +176,7 @@ def running(kernel, machine, name, todo, programs, stream=None):
             for log in (console, results):
                 if log.exists():
                     log.replace(log.with_name(f'{log.stem}-{attempt}.log'))
+    outcome.seconds = int(time.monotonic() - start)
     # A machine that ran is not needed any more; what it said is.
     for leftover in ('kernel', 'initrd'):
         (folder / leftover).unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`kseries test`: the tool itself, KUnit, machines, the stock list, the static checks."""
 
+import contextlib
+import json
 import re
 import sys
 import time
@@ -12,6 +14,7 @@ from tool.run import Fail, clock, environment, jobs as run_jobs, logged, say, st
 ARCH = 'x86_64'
 KUNIT_SUITES = ['drivers/dma-buf', 'drivers/pci/tests', 'drivers/virt/coco/tsm-sim']
 BUILDS = ['min']
+SECONDS = paths.BUILD / 'state' / 'boot-seconds.json'
 
 
 def stock_list(arch=ARCH):
@@ -250,10 +253,20 @@ def machine_runs(chosen, stock):
             else:
                 results[arch] += each.results
     # The long ones first, so that no processor waits for the last of them.
-    ready.sort(key=lambda each: -sum(test.limit for test in each[1].tests))
+    took = seconds_taken()
+    ready.sort(key=lambda each: -took.get(each[1].name, sum(test.limit for test in each[1].tests)))
     for (arch, each), outcome in zip(ready, boot.together([each.running() for _, each in ready])):
         results[arch] += each.judge(outcome)
+        took[each.name] = outcome.seconds
+    write(SECONDS, json.dumps(took, indent=1))
     return results
+
+
+def seconds_taken():
+    """{boot: seconds} of the last time; one whose limits are all that is known comes before these."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(SECONDS.read_text())
+    return {}
 
 
 def stock_results(arch=ARCH):

@@ -3,8 +3,9 @@
  * A device becomes part of a VM: its BAR is memory that anybody can map, then it
  * is private MMIO that only the VM can access, and then the former again.
  *
- * polite_vmm() is the order of the calls that costs nothing: unmap what is shared,
- * bind, map what is private. impolite_vmm() forgets the first, loses what it had
+ * The calls are in the order of Documentation/userspace-api/tdi-vm.rst, the guide
+ * that goes with it. polite_vmm() is what costs nothing: unmap what is shared, bind,
+ * map what is private. impolite_vmm() forgets the first, loses what it had
  * mapped for as long as the device is bound, and nothing else.
  *
  * The VM is one that KVM protects by software alone, and the TSM is the simulated
@@ -145,6 +146,7 @@ static void open_all(struct demo *demo)
 	step("a VM that has private memory, and the device");
 	demo->vm.type = KVM_X86_SW_PROTECTED_VM;
 	vm_create(&demo->vm);
+	vm_check_private(&demo->vm);
 	check(demo, vm_run(&demo->vm) == VM_EXIT_DOORBELL,
 	      "the guest did not start");
 
@@ -179,9 +181,8 @@ static void open_all(struct demo *demo)
 	if (demo->size > guest_end(&demo->vm) - demo->gpa)
 		fail("the guest has no room for %llu bytes", demo->size);
 
-	/* What is off when the device is bound cannot be turned on any more */
-	vfio_set_command(&demo->device, 0,
-			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	/* As a guest does that uses its device before it asks for the bind */
+	vfio_set_command(&demo->device, 0, PCI_COMMAND_MEMORY);
 	/* QEMU's nvme has memory behind that BAR, which is off until this */
 	if (demo->device.vendor == 0x1b36 && demo->device.device == 0x0010)
 		vfio_bar_write(&demo->device, 0, 0xe04, &(__u32){ 1 }, 4);
@@ -194,7 +195,7 @@ static void close_all(struct demo *demo)
 		close(demo->shared_fd);
 	if (demo->private_fd >= 0)
 		close(demo->private_fd);
-	tdi_watch_end();
+	check(demo, !tdi_watch_end(), "the TDI has failed, or was taken away");
 	close(demo->device.fd);
 	close(demo->tdi.iommufd);
 	vm_destroy(&demo->vm);
@@ -269,6 +270,9 @@ static void bind_device(struct demo *demo)
 	const char *what;
 	int error;
 
+	/* A bind takes memory decode; bus mastering could be set later, too */
+	vfio_set_command(&demo->device, 0,
+			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	error = tdi_bind(&demo->tdi);
 	if (error == ENXIO)
 		hint("VFIO does not know the VM: KVM_DEV_VFIO_FILE_ADD comes first");
@@ -383,15 +387,13 @@ static void guest_resets(struct demo *demo)
 	check(demo, error == EBUSY, "the reset of a bound device: %s",
 	      error ? strerror(error) : "succeeds");
 	expect_state(demo, VFIO_DEVICE_TDI_BOUND);
-	say("a reset by the guest: %s, and the device is still in %s",
+	say("a reset, as the guest's driver would write it: %s, and the device is still in %s",
 	    strerror(error), sim_state(demo->bdf));
 
 	unbind_device(demo);
 	error = tdi_reset(&demo->tdi);
 	check(demo, !error, "the reset of an unbound device: %s",
 	      strerror(error));
-	vfio_set_command(&demo->device, 0,
-			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	say("unbound, and reset by the same write");
 }
 
@@ -418,7 +420,7 @@ static void polite_vmm(struct demo *demo)
 	map_private(demo);
 	map_msix(demo);
 
-	step("the guest accepts the device, and uses it");
+	step("accept the device on behalf of the guest, which uses it");
 	guest_accepts(demo);
 	guest_reads(demo, gpa, 0x1111);
 	say("the guest reads what it wrote before");
@@ -427,7 +429,7 @@ static void polite_vmm(struct demo *demo)
 	expect_maps(demo, "while bound", 0, 0, 1, 0);
 	host_is_refused(demo);
 
-	step("the guest resets the device");
+	step("reset the device, as the guest's driver would");
 	guest_resets(demo);
 	expect_maps(demo, "while unbound", 0, 0, 0, 0);
 	expect_revoked(demo, gpa, KVM_MEMORY_EXIT_FLAG_REVOKED |
@@ -564,6 +566,8 @@ int main(int argc, char **argv)
 
 	sim_slow_down(demo.bdf, 0);
 	violations = sim_violations();
+	if (violations < 0)
+		fail("the simulated TSM does not tell its violations");
 	printf("violations: %ld\n", violations);
 	if (violations)
 		fail("somebody had private MMIO mapped who must not");

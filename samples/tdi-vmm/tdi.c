@@ -4,8 +4,10 @@
  * tells about it
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,6 +17,19 @@
 #include <linux/vfio.h>
 
 #include "tdi.h"
+
+/* After this many milliseconds the thread looks for changes that were asked for */
+#define TDI_WATCH_MS	10
+
+/* Not every type of VM that has private memory can map MMIO there */
+void vm_check_private(struct vm *vm)
+{
+	int ret = xioctl(vm->fd, KVM_CHECK_EXTENSION,
+			 (void *)(uintptr_t)KVM_CAP_DMABUF);
+
+	if (ret < 0 || !(ret & KVM_DMABUF_PRIVATE))
+		fail("no KVM_DMABUF_PRIVATE: this VM cannot take a private dma-buf");
+}
 
 /*
  * Before VFIO_DEVICE_BIND_IOMMUFD, from where on VFIO knows which VM it is. Returns
@@ -131,7 +146,10 @@ int tdi_unbind(struct tdi *tdi)
 	return xioctl(tdi->dev->fd, VFIO_DEVICE_TSM_UNBIND, &unbind) ? errno : 0;
 }
 
-/* The VMM is the messenger of a request, which is between the guest and the TSM */
+/*
+ * The VMM is the messenger of a request, which is between the guest and the TSM.
+ * The code is for the guest, and is set when the request fails as well.
+ */
 int tdi_request(struct tdi *tdi, bool state_change, const void *request,
 		__u32 request_size, void *response, __u32 *response_size,
 		__u64 *code)
@@ -156,19 +174,22 @@ int tdi_request(struct tdi *tdi, bool state_change, const void *request,
 		.req_uptr = (uintptr_t)request,
 		.resp_uptr = (uintptr_t)response,
 	};
+	int ret;
 
 	if (tdi->door == TDI_BY_VDEVICE) {
-		if (xioctl(tdi->iommufd, IOMMU_VDEVICE_TSM_REQ, &cmd))
+		ret = xioctl(tdi->iommufd, IOMMU_VDEVICE_TSM_REQ, &cmd);
+		*code = cmd.tsm_code;
+		if (ret)
 			return errno;
 		*response_size = cmd.resp_len;
-		*code = cmd.tsm_code;
 		return 0;
 	}
 
-	if (xioctl(tdi->dev->fd, VFIO_DEVICE_TSM_GUEST_REQUEST, &vfio))
+	ret = xioctl(tdi->dev->fd, VFIO_DEVICE_TSM_GUEST_REQUEST, &vfio);
+	*code = vfio.tsm_code;
+	if (ret)
 		return errno;
 	*response_size = vfio.resp_len;
-	*code = vfio.tsm_code;
 	return 0;
 }
 
@@ -226,6 +247,8 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t seen;
 	struct tdi *tdi;
+	int eventfd;
+	unsigned int events;
 	__u32 state;
 	bool stop;
 } watch = {
@@ -233,26 +256,61 @@ static struct {
 	.seen = PTHREAD_COND_INITIALIZER,
 };
 
+/* VFIO signals it when the state changes without having been asked for */
+static void tdi_set_eventfd(struct tdi *tdi, int fd)
+{
+	struct {
+		struct vfio_device_feature feature;
+		struct vfio_device_feature_tdi_eventfd set;
+	} arg = {
+		.feature.argsz = sizeof(arg),
+		.feature.flags = VFIO_DEVICE_FEATURE_SET |
+				 VFIO_DEVICE_FEATURE_TDI,
+		.set.eventfd = fd,
+	};
+
+	if (xioctl(tdi->dev->fd, VFIO_DEVICE_FEATURE, &arg))
+		fail("the eventfd of VFIO_DEVICE_FEATURE_TDI: %s",
+		     strerror(errno));
+}
+
+/* Returns whether there was such a change */
+static bool tdi_watch_wait(void)
+{
+	struct pollfd pollfd = {
+		.fd = watch.eventfd,
+		.events = POLLIN,
+	};
+	__u64 count;
+
+	if (poll(&pollfd, 1, TDI_WATCH_MS) != 1)
+		return false;
+	return read(watch.eventfd, &count, sizeof(count)) == sizeof(count);
+}
+
 static void *tdi_watch_thread(void *arg)
 {
 	struct tdi_info info;
+	bool event;
 
 	for (;;) {
+		event = tdi_watch_wait();
 		tdi_get(watch.tdi, &info);
 
 		pthread_mutex_lock(&watch.lock);
+		watch.events += event;
 		if (watch.stop) {
 			pthread_mutex_unlock(&watch.lock);
 			return NULL;
 		}
 		if (info.state != watch.state) {
-			say("TDI: %s -> %s", tdi_state_name(watch.state),
-			    tdi_state_name(info.state));
+			say("TDI: %s -> %s%s", tdi_state_name(watch.state),
+			    tdi_state_name(info.state),
+			    event ? ", and nobody asked for it" : "");
 			watch.state = info.state;
 			pthread_cond_broadcast(&watch.seen);
 		}
 		pthread_mutex_unlock(&watch.lock);
-		usleep(2000);
 	}
 }
 
@@ -260,8 +318,14 @@ void tdi_watch(struct tdi *tdi)
 {
 	int error;
 
+	watch.eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (watch.eventfd < 0)
+		fail("eventfd: %s", strerror(errno));
+	tdi_set_eventfd(tdi, watch.eventfd);
+
 	watch.tdi = tdi;
 	watch.stop = false;
+	watch.events = 0;
 	watch.state = VFIO_DEVICE_TDI_UNBOUND;
 	error = pthread_create(&watch.thread, NULL, tdi_watch_thread, NULL);
 	if (error)
@@ -277,12 +341,15 @@ void tdi_watch_until(__u32 state)
 	pthread_mutex_unlock(&watch.lock);
 }
 
-void tdi_watch_end(void)
+unsigned int tdi_watch_end(void)
 {
 	pthread_mutex_lock(&watch.lock);
 	watch.stop = true;
 	pthread_mutex_unlock(&watch.lock);
 	pthread_join(watch.thread, NULL);
+	tdi_set_eventfd(watch.tdi, -1);
+	close(watch.eventfd);
+	return watch.events;
 }
 
 static __u64 tdi_region(struct tdi *tdi, __u32 index)

@@ -39,6 +39,7 @@ struct tdi_info {
 };
 
 /* tdi.c: before the device is opened, what its VM is */
+void vm_check_private(struct vm *vm);
 int vm_add_device(struct vm *vm, struct vfio_pci *dev);
 void vm_set_private(struct vm *vm, __u64 gpa, __u64 size, bool private);
 
@@ -52,10 +53,13 @@ int tdi_request(struct tdi *tdi, bool state_change, const void *request,
 void tdi_get(struct tdi *tdi, struct tdi_info *info);
 const char *tdi_state_name(__u32 state);
 
-/* tdi.c: the states of a TDI as they change, printed by a thread */
+/*
+ * tdi.c: the states of a TDI as they change, printed by a thread; tdi_watch_end()
+ * returns how often that was without having been asked for
+ */
 void tdi_watch(struct tdi *tdi);
 void tdi_watch_until(__u32 state);
-void tdi_watch_end(void);
+unsigned int tdi_watch_end(void);
 
 /* tdi.c: accesses of the host that may be refused, they return an errno */
 int tdi_bar_read(struct tdi *tdi, unsigned int bar, __u64 offset, void *buf,

@@ -169,7 +169,8 @@ void sim_slow_down(const char *bdf, unsigned int ms)
 
 void sim_reset_violations(void)
 {
-	sim_write("violations", "0");
+	if (sim_write("violations", "0"))
+		fail("the simulated TSM does not let its violations be reset");
 }
 
 /* How often somebody mapped, or unmapped, what must not be; -1 without an answer */

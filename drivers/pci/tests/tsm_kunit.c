@@ -3,6 +3,7 @@
  * KUnit tests of what PCI/TSM promises to the owner of a TDI and to TSM drivers.
  */
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -292,7 +293,7 @@ static void reset_of_physfn(struct kunit *test)
 	struct mock_tsm *mock = test->priv;
 	struct pci_dev *pf = &mock->above->pdev;
 
-	if (!mock_virtfn(mock, 1))
+	if (!mock_virtfn(mock, 1, mock->above))
 		kunit_skip(test, "Needs CONFIG_PCI_IOV");
 
 	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
@@ -369,7 +370,7 @@ static void bind_virtfn_in_low_power(struct kunit *test)
 	int vf_refs = pm_refs(vf);
 	int refs = pm_refs(pf);
 
-	if (!mock_virtfn(mock, 1))
+	if (!mock_virtfn(mock, 1, mock->above))
 		kunit_skip(test, "Needs CONFIG_PCI_IOV");
 
 	pf->current_state = PCI_D3hot;
@@ -594,6 +595,37 @@ static void sysfs_does_not_wait(struct kunit *test)
 	EXPECT_LOG(test, "bsruxdx");
 }
 
+static int request_all_the_time(void *data)
+{
+	while (!kthread_should_stop())
+		guest_req(data, PCI_TSM_TVM_ARCH_SIM);
+	return 0;
+}
+
+/* Requests of which there is always one do not keep a writer in sysfs out */
+static void requests_let_sysfs_in(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct task_struct *task[2];
+	ssize_t ret = -ERESTARTNOINTR;
+
+	mock->request_ms = 20;
+	KUNIT_ASSERT_EQ(test, bind(mock, 0), 0);
+	for (int i = 0; i < ARRAY_SIZE(task); i++)
+		task[i] = kthread_run(request_all_the_time, mock, "tsm-kunit");
+	/* Until one of them waits for the other, with the lock for read */
+	msleep(100);
+
+	for (int n = 0; n < 300 && ret == -ERESTARTNOINTR; n++)
+		ret = not_restarted(sysfs_disconnect(mock));
+
+	for (int i = 0; i < ARRAY_SIZE(task); i++)
+		if (!IS_ERR(task[i]))
+			kthread_stop(task[i]);
+	KUNIT_EXPECT_EQ(test, ret, -EBUSY);
+	unbind(mock, 0);
+}
+
 struct waiter {
 	struct mock_tsm *mock;
 	struct completion done;
@@ -665,6 +697,26 @@ static void disconnect_while_bound(struct kunit *test)
 	KUNIT_EXPECT_GT(test, sysfs_disconnect(mock), 0);
 	EXPECT_LOG(test, "xdx");
 	KUNIT_EXPECT_NULL(test, mock->fn[0]->pdev.tsm);
+}
+
+/* Not before all virtual functions are added does the physical one know of any */
+static void disconnect_while_enabling_sriov(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+
+	if (!mock_virtfn(mock, 1, mock->fn[0]))
+		kunit_skip(test, "Needs CONFIG_PCI_IOV");
+
+	KUNIT_ASSERT_EQ(test, pci_num_vf(&mock->fn[0]->pdev), 0);
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	KUNIT_EXPECT_EQ(test, sysfs_disconnect(mock), -EBUSY);
+	EXPECT_LOG(test, "b");
+	unbind(mock, 1);
+	EXPECT_LOG(test, "u");
+
+	KUNIT_EXPECT_GT(test, sysfs_disconnect(mock), 0);
+	EXPECT_LOG(test, "xdx");
+	KUNIT_EXPECT_NULL(test, mock->fn[1]->pdev.tsm);
 }
 
 static void guest_req_arch(struct kunit *test)
@@ -743,7 +795,9 @@ static struct kunit_case tsm_cases[] = {
 	KUNIT_CASE(tdi_error),
 	KUNIT_CASE(tdi_error_in_bind),
 	KUNIT_CASE(disconnect_while_bound),
+	KUNIT_CASE(disconnect_while_enabling_sriov),
 	KUNIT_CASE(sysfs_does_not_wait),
+	KUNIT_CASE(requests_let_sysfs_in),
 	KUNIT_CASE(signal_ends_wait),
 	KUNIT_CASE(guest_req_arch),
 	KUNIT_CASE(guest_req_by_another),

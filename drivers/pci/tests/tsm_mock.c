@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <kunit/static_stub.h>
 #include <kunit/test-bug.h>
+#include <linux/delay.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/unaligned.h>
@@ -124,12 +125,12 @@ void mock_below(struct mock_tsm *mock)
 	mock->bus.self = &mock->above->pdev;
 }
 
-/* A function is a virtual one, of a device without the DSM */
-bool mock_virtfn(struct mock_tsm *mock, int nr)
+/* A function is a virtual one */
+bool mock_virtfn(struct mock_tsm *mock, int nr, struct mock_fn *physfn)
 {
 #ifdef CONFIG_PCI_IOV
 	mock->fn[nr]->pdev.is_virtfn = 1;
-	mock->fn[nr]->pdev.physfn = &mock->above->pdev;
+	mock->fn[nr]->pdev.physfn = &physfn->pdev;
 	return true;
 #else
 	return false;
@@ -215,6 +216,7 @@ static ssize_t mock_guest_req(struct pci_tdi *tdi, enum pci_tsm_req_scope scope,
 			      sockptr_t req_out, size_t out_len, u64 *tsm_code)
 {
 	mock_log(to_mock(tdi->pdev), 'g');
+	msleep(to_mock(tdi->pdev)->request_ms);
 	return 0;
 }
 
@@ -237,18 +239,21 @@ static struct pci_dev *mock_get_fn(struct pci_dev *pdev, unsigned int nr)
 {
 	struct mock_tsm *mock = to_mock(pdev);
 
-	return nr < ARRAY_SIZE(mock->fn) ? pci_dev_get(&mock->fn[nr]->pdev) :
-					   NULL;
+	/* The number of a virtual function begins elsewhere */
+	return nr < ARRAY_SIZE(mock->fn) && !mock->fn[nr]->pdev.is_virtfn ?
+	       pci_dev_get(&mock->fn[nr]->pdev) : NULL;
 }
 
-static struct pci_dev *mock_next_dev(struct pci_dev *from)
+static struct pci_dev *mock_next_dev(struct pci_dev *from, bool reverse)
 {
-	int nr = from ? PCI_FUNC(from->devfn) + 1 : 0;
 	struct mock_tsm *mock = kunit_get_current_test()->priv;
+	int nr = reverse ? ARRAY_SIZE(mock->fn) - 1 : 0;
 
+	if (from)
+		nr = PCI_FUNC(from->devfn) + (reverse ? -1 : 1);
 	pci_dev_put(from);
-	return nr < ARRAY_SIZE(mock->fn) ? pci_dev_get(&mock->fn[nr]->pdev) :
-					   NULL;
+	return nr >= 0 && nr < ARRAY_SIZE(mock->fn) ?
+	       pci_dev_get(&mock->fn[nr]->pdev) : NULL;
 }
 
 static void mock_fn_release(struct device *dev)

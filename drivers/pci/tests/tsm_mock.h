@@ -53,6 +53,8 @@ struct mock_tsm {
 	int bind_error;
 	/* The next bind reports an error of the TDI */
 	bool bind_tdi_error;
+	/* How long a request of the guest takes, in ms */
+	unsigned int request_ms;
 	/* Called where the next unbind is, with all the locks that it has */
 	void (*in_unbind)(struct kunit *test);
 	struct kunit *test;
@@ -66,7 +68,7 @@ void mock_bar(struct mock_fn *fn, int bar, u64 start, u64 len,
 	      unsigned long flags);
 void mock_msix(struct mock_fn *fn, u16 vectors, u32 table, u32 pba);
 void mock_below(struct mock_tsm *mock);
-bool mock_virtfn(struct mock_tsm *mock, int nr);
+bool mock_virtfn(struct mock_tsm *mock, int nr, struct mock_fn *physfn);
 
 /* The log must be @expected, and is empty afterwards */
 #define EXPECT_LOG(test, expected)                                     \

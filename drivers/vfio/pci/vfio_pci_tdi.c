@@ -829,6 +829,8 @@ static u16 vfio_pci_tdi_overlay(u16 value, int reg, int offset, int count,
  * @count: number of bytes, up to four
  * @val: what is written
  *
+ * A self-test is one, too, and ends with a reset if it takes too long.
+ *
  * Return: true if a TDI that depends on the function would not survive it. The
  * write is between vfio_pci_tdi_try_begin_reset() and vfio_pci_tdi_end_reset()
  * then. In a low power state, which lasts, PCI/TSM does not bind one either.
@@ -840,6 +842,9 @@ bool vfio_pci_tdi_asks_reset(u8 cap_id, int pos, int offset, int count, u32 val)
 		return false;
 
 	switch (cap_id) {
+	case PCI_CAP_ID_BASIC:
+		return vfio_pci_tdi_overlay(0, PCI_HEADER_TYPE, offset, count,
+					    val) & (PCI_BIST_START << 8);
 	case PCI_CAP_ID_PM:
 		return vfio_pci_tdi_overlay(0, PCI_PM_CTRL, offset, count,
 					    val) & PCI_PM_CTRL_STATE_MASK;
@@ -883,9 +888,12 @@ int vfio_pci_tdi_check_config(struct vfio_pci_core_device *vdev, u8 cap_id,
 	if (!vfio_pci_tdi_reset_busy(vdev))
 		return 0;
 
-	/* An extended capability with the number of another one */
+	/*
+	 * An extended capability with the number of another one.  What VFIO does not
+	 * know of could be anything, e.g. PASID or the BARs of VFs.
+	 */
 	if (pos >= PCI_CFG_SPACE_SIZE)
-		return 0;
+		return cap_id == PCI_CAP_ID_INVALID ? -EBUSY : 0;
 
 	if (!vfio_pci_tdi_busy(vdev) && cap_id != PCI_CAP_ID_EXP)
 		return 0;
@@ -910,12 +918,7 @@ int vfio_pci_tdi_check_config(struct vfio_pci_core_device *vdev, u8 cap_id,
 		pci_user_read_config_word(pdev, PCI_CACHE_LINE_SIZE, &old);
 		new = vfio_pci_tdi_overlay(old, PCI_CACHE_LINE_SIZE, offset,
 					   count, val);
-		if ((old ^ new) & 0xff)
-			return -EBUSY;
-
-		new = vfio_pci_tdi_overlay(0, PCI_HEADER_TYPE, offset, count,
-					   val);
-		return new & (PCI_BIST_START << 8) ? -EBUSY : 0;
+		return (old ^ new) & 0xff ? -EBUSY : 0;
 
 	case PCI_CAP_ID_EXP:
 		pci_user_read_config_word(pdev, pos - offset + PCI_EXP_DEVCTL,
@@ -999,17 +1002,28 @@ bool vfio_pci_tdi_has_ranges(struct vfio_pci_core_device *vdev)
 static bool vfio_pci_tdi_range_allows(struct vfio_pci_tdi *tdi, u32 bar,
 				      u64 offset, u64 length, bool private)
 {
+	const struct pci_tdi_ranges *ranges = tdi->ranges;
 	u64 start = ALIGN_DOWN(offset, PAGE_SIZE);
 	u64 end = ALIGN(offset + length, PAGE_SIZE);
-	unsigned int i;
+	const struct pci_tdi_range *range;
+	unsigned int i = 0, last = ranges->nr;
 
-	for (i = 0; i < tdi->ranges->nr; i++) {
-		const struct pci_tdi_range *range = &tdi->ranges->range[i];
+	/* The first one that does not end before: they are in order */
+	while (i < last) {
+		unsigned int mid = i + (last - i) / 2;
 
-		if (range->bar != bar || range->offset >= end ||
-		    range->offset + range->length <= start)
-			continue;
+		range = &ranges->range[mid];
+		if (range->bar < bar || (range->bar == bar &&
+					 range->offset + range->length <= start))
+			i = mid + 1;
+		else
+			last = mid;
+	}
 
+	for (; i < ranges->nr; i++) {
+		range = &ranges->range[i];
+		if (range->bar != bar || range->offset >= end)
+			break;
 		if (!!(range->flags & PCI_TDI_RANGE_PRIVATE) != private)
 			return false;
 	}

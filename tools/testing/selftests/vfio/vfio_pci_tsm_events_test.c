@@ -1062,8 +1062,8 @@ TEST_F(tsm_events, dma_buf_while_binding)
 		.guest_phys_addr = 4ULL * SZ_1G,
 		.memory_size = SHARED_SIZE,
 	};
+	int fd, vcpu, i, ret;
 	volatile u32 *map;
-	int fd, vcpu, i;
 	u32 value;
 	u64 start;
 
@@ -1085,8 +1085,15 @@ TEST_F(tsm_events, dma_buf_while_binding)
 		if (i) {
 			EXPECT_TRUE(touch(map, 0, &value));
 		} else {
-			EXPECT_EQ(0, pre_fault(vcpu, slot.guest_phys_addr,
-					       page_size));
+			/* It does not wait that long with a lock of the VM's */
+			EXPECT_EQ(-EAGAIN, pre_fault(vcpu, slot.guest_phys_addr,
+						     page_size));
+			EXPECT_EQ(VFIO_DEVICE_TDI_BINDING, tdi_state(vmm));
+			do
+				ret = pre_fault(vcpu, slot.guest_phys_addr,
+						page_size);
+			while (ret == -EAGAIN);
+			EXPECT_EQ(0, ret);
 		}
 		EXPECT_LE(3000, now_ms() - start);
 		EXPECT_EQ(VFIO_DEVICE_TDI_BOUND, tdi_state(vmm));

@@ -517,6 +517,7 @@ TEST_F(tsm, requests)
 	struct vmm *vmm = &self->vmm;
 	struct vfio_region_info info;
 	int shared, ret;
+	u32 value;
 
 	shared = export(vmm, vmm->bar, 0, SHARED_SIZE, 0);
 	ASSERT_LE(0, shared);
@@ -535,6 +536,11 @@ TEST_F(tsm, requests)
 	EXPECT_EQ(0, attach(vmm, vmm->iommu->ioas_id));
 	ret = region_info(vmm, VFIO_PCI_ROM_REGION_INDEX, &info);
 	EXPECT_TRUE(ret == -EBUSY || (!ret && !info.size));
+	if (ret) {
+		EXPECT_EQ(-1, pread(vmm->device->fd, &value, sizeof(value),
+				    region_offset(VFIO_PCI_ROM_REGION_INDEX)));
+		EXPECT_EQ(EBUSY, errno);
+	}
 
 	EXPECT_EQ(1, mapped(shared));
 	EXPECT_STREQ("CONFIG_LOCKED", sim_state());
@@ -550,6 +556,40 @@ TEST_F(tsm, requests)
 	EXPECT_EQ(-EIO, tsm_bind(vmm));
 	EXPECT_EQ(0, feature_set(vmm, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT));
 	close(shared);
+}
+
+/* What a bound device is attached to stays, also where userspace cannot be told so */
+TEST_F(tsm, attach_that_cannot_be_told)
+{
+	struct vfio_device_attach_iommufd_pt *arg;
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	struct iommu_destroy destroy = { .size = sizeof(destroy) };
+	struct vmm *vmm = &self->vmm;
+
+	arg = mmap(NULL, page_size, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)arg);
+	ioctl_assert(vmm->iommu->iommufd, IOMMU_IOAS_ALLOC, &ioas);
+	arg->argsz = sizeof(*arg);
+	arg->pt_id = ioas.out_ioas_id;
+	ASSERT_EQ(0, mprotect(arg, page_size, PROT_READ));
+
+	ASSERT_EQ(0, attach(vmm, ioas.out_ioas_id));
+	ASSERT_EQ(0, tsm_bind(vmm));
+	EXPECT_EQ(-1, ioctl(vmm->device->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, arg));
+	EXPECT_EQ(EFAULT, errno);
+
+	/* In use by the device */
+	destroy.id = ioas.out_ioas_id;
+	EXPECT_EQ(-1, ioctl(vmm->iommu->iommufd, IOMMU_DESTROY, &destroy));
+	EXPECT_EQ(EBUSY, errno);
+
+	ASSERT_EQ(0, tsm_unbind(vmm));
+	EXPECT_EQ(-1, ioctl(vmm->device->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, arg));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(0, ioctl(vmm->iommu->iommufd, IOMMU_DESTROY, &destroy));
+	EXPECT_EQ(0, attach(vmm, vmm->iommu->ioas_id));
+	munmap(arg, page_size);
 }
 
 TEST_F(tsm, bind_fails)

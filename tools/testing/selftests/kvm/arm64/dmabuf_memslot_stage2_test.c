@@ -287,6 +287,38 @@ TEST_F(dmabuf_stage2, type_ram)
 	EXPECT_NE(strstr(line, " MEM/NORMAL\n"), NULL);
 }
 
+/*
+ * A vCPU that starts over must not see what is older in memory than in the caches, and
+ * does so if KVM unmaps RAM for lack of FEAT_S2FWB.  Then a buffer is to go as well.
+ */
+TEST_F(dmabuf_stage2, restart)
+{
+	struct kvm_vcpu_init init;
+	int fd = heap_alloc(BUF_SIZE);
+	char line[256];
+	bool ram, buf;
+
+	if (fd < 0)
+		SKIP(return, HEAP_SKIP_REASON);
+
+	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, BUF_SIZE, fd, 0);
+	close(fd);
+
+	guest_write(self->vcpu, DMABUF_GPA, 0x1);
+	get_leaf(self->vm, DMABUF_GPA, line, sizeof(line));
+	ASSERT_NE(line[0], '\0');
+
+	kvm_get_default_vcpu_target(self->vm, &init);
+	vcpu_ioctl(self->vcpu, KVM_ARM_VCPU_INIT, &init);
+
+	get_leaf(self->vm, self->vm->mmu.pgd, line, sizeof(line));
+	ram = line[0];
+	get_leaf(self->vm, DMABUF_GPA, line, sizeof(line));
+	buf = line[0];
+	TH_LOG("RAM %s mapped", ram ? "stays" : "isn't");
+	EXPECT_EQ(buf, ram);
+}
+
 /* An attempt to execute from a BAR is the guest's fault, and never makes it executable. */
 TEST_F(dmabuf_stage2, exec_bar)
 {
