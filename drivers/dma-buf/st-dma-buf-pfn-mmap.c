@@ -532,16 +532,24 @@ static void test_mmap_retry(struct kunit *test)
 		vm_fault_t revoked, locked;
 		bool held;
 		unsigned int waits;
+		int wait_ret;
+		bool restores;
 	} cases[] = {
-		/* It drops the lock and waits, once */
+		/* It drops the lock and waits, once for as long as it takes */
 		{ FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY, VM_FAULT_RETRY, false, 1 },
 		{ FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED, VM_FAULT_SIGBUS, 0,
-		  true, 0 },
+		  true, 1 },
 		/* It must not wait: somebody else does, and comes back */
 		{ FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_RETRY_NOWAIT,
 		  VM_FAULT_RETRY, VM_FAULT_RETRY, true, 0 },
-		/* It cannot be tried again */
-		{ 0, VM_FAULT_SIGBUS, 0, true, 0 },
+		/* It cannot be tried again, and waits with the lock */
+		{ 0, VM_FAULT_SIGBUS, 0, true, 1 },
+		{ 0, VM_FAULT_NOPAGE, 0, true, 1, 0, true },
+		/* But not for long, nor with a signal for a user */
+		{ 0, VM_FAULT_NOPAGE, 0, true, 1, -EAGAIN },
+		{ FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_TRIED | FAULT_FLAG_USER,
+		  VM_FAULT_NOPAGE, 0, true, 1, -EINTR },
+		{ 0, VM_FAULT_SIGBUS, 0, true, 1, -EINTR },
 	};
 	struct mock_exporter *exp = mmap_export(test, DMA_BUF_PFN_MMIO);
 	unsigned long addr = mmap_shared(test, exp->dmabuf, 0, NR_PAGES);
@@ -552,6 +560,8 @@ static void test_mmap_retry(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		mock_revoke(exp);
 		waits = atomic_read(&exp->wait_calls);
+		exp->wait_ret = cases[i].wait_ret;
+		exp->wait_restores = cases[i].restores;
 		fault = mmap_fault(addr, cases[i].flags, &held);
 		KUNIT_EXPECT_TRUE_MSG(test, cases[i].revoked == fault,
 				      "case %u: %#x", i, (__force u32)fault);
@@ -559,7 +569,12 @@ static void test_mmap_retry(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, cases[i].waits,
 				    atomic_read(&exp->wait_calls) - waits,
 				    "case %u", i);
-		mock_restore(exp);
+		/* With the lock, not for as long as only a fatal signal ends it */
+		if (cases[i].waits)
+			KUNIT_EXPECT_EQ_MSG(test, !cases[i].held,
+					    exp->wait_killable, "case %u", i);
+		if (!cases[i].restores)
+			mock_restore(exp);
 
 		/* Those that wait for the lock would wait for ever */
 		if (!cases[i].locked || !cases[i].held)
@@ -571,8 +586,6 @@ static void test_mmap_retry(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, cases[i].held, held, "case %u", i);
 		mmap_expect_gone(test, addr, NR_PAGES);
 	}
-	/* Not for as long as any signal lets it */
-	KUNIT_EXPECT_TRUE(test, exp->wait_killable);
 	KUNIT_EXPECT_EQ(test, 0, vm_munmap(addr, PAGES(NR_PAGES)));
 }
 

@@ -165,6 +165,8 @@ static int mock_exporter_wait(struct dma_buf_pfn_attachment *attach,
 
 	atomic_inc(&exp->wait_calls);
 	exp->wait_killable = killable;
+	if (exp->wait_restores)
+		mock_restore(exp);
 	return exp->wait_ret;
 }
 

@@ -62,6 +62,7 @@ struct mock_exporter {
 	int attach_ret;
 	int map_ret;
 	int wait_ret;
+	bool wait_restores;
 
 	/* What it has seen, protected by resv or by the order of the test */
 	atomic_t attachments;
