@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import socket
+import struct
 import subprocess
 import time
 
@@ -77,6 +78,10 @@ class Outcome:
         self.seconds = 0
 
 
+# Of devices that have `romfile=rom`: an image of 512 bytes, the last one, and where it says so.
+ROM = struct.pack('<3s21xH2x4s12xH3xB', b'\x55\xaa\x01', 0x1c, b'PCIR', 1, 0x80).ljust(512, b'\0')
+
+
 def run_folder(name):
     folder = paths.BUILD / 'run' / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +99,7 @@ def concatenate(target, *parts):
 
 def command(kernel, machine, folder, mode, *extra):
     shutil.copyfile(kernel.image, folder / 'kernel')
-    (folder / 'rom').write_bytes(b'\x55\xaa\x01'.ljust(512, b'\0'))      # of devices that have `romfile=rom`
+    (folder / 'rom').write_bytes(ROM)
     return [kernel.arch.qemu, *arguments(kernel.arch, machine), '-kernel', str(folder / 'kernel'),
             '-initrd', str(folder / 'initrd'),
             '-append', f'{APPEND[kernel.arch.name]}{append(kernel.arch, machine)} kseries={mode}', *extra]
@@ -312,7 +317,8 @@ def collect(outcome, console, results, limits):
             begun = []
             name = rest[0] if rest else None
         elif kind == 'ready':
-            outcome.setups[rest[0]] = (''.join(begun), int(rest[1]))
+            # Its folder begins with a number, for their order
+            outcome.setups[rest[0].partition('-')[2]] = (''.join(begun), int(rest[1]))
         elif kind == 'end':
             outcome.outputs[rest[0]] = (''.join(begun), int(rest[1]), int(rest[2]))
         elif kind == 'scanned':

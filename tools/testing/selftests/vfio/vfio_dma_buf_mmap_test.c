@@ -286,26 +286,6 @@ TEST_F(vfio_dma_buf_mmap, reset)
 	ASSERT_EQ(0, reader.signal);
 }
 
-/* One that has waited for a reset, and for another, waits for the next one too */
-TEST_F(vfio_dma_buf_mmap, resets)
-{
-	struct reader reader = { .addr = (u32 *)map(self->fd, 0, page_size) };
-	pthread_t thread;
-	int i;
-
-	ASSERT_NE(MAP_FAILED, (void *)reader.addr);
-	if (!(self->device->info.flags & VFIO_DEVICE_FLAGS_RESET))
-		SKIP(return, "%s cannot be reset", device_bdf);
-
-	ASSERT_EQ(0, pthread_create(&thread, NULL, read_all_the_time, &reader));
-	for (i = 0; i < 20 && !READ_ONCE(reader.signal); i++)
-		vfio_pci_device_reset(self->device);
-	WRITE_ONCE(reader.stop, true);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	ASSERT_EQ(0, reader.signal);
-	ASSERT_NE(0, reader.reads);
-}
-
 struct writer {
 	u8 *addr;
 	int fds[2];
