@@ -79,7 +79,7 @@ class Outcome:
 
 
 # Of devices that have `romfile=rom`: an image of 512 bytes, the last one, and where it says so.
-ROM = struct.pack('<3s21xH2x4s12xH3xB', b'\x55\xaa\x01', 0x1c, b'PCIR', 1, 0x80).ljust(512, b'\0')
+ROM = struct.pack('<3s21xH2x4s6xH4xH3xB', b'\x55\xaa\x01', 0x1c, b'PCIR', 0x18, 1, 0x80).ljust(512, b'\0')
 
 
 def run_folder(name):
