@@ -246,11 +246,16 @@ def watch(kernel, words, name, folder, console, results, limits, total, stream):
                 break
             now = time.monotonic()
             limit = limits.get(running, BOOT_LIMIT) + (SLACK if running else 0)
-            # It does not end, so there is no need to wait for the limit.
-            lost = now - told >= 20 and iommu_fault('the machine hangs', splats.find(text_of(console)))
-            if now - moved > limit or lost:
+            state = None
+            if now - moved > limit:
+                state = processors(kernel, process.pid, folder)
+            elif now - told >= 20 and (found := splats.find(text_of(console))):
+                # What QEMU has lost does not come any more, so there is no need to wait for the limit.
+                seen_at = processors(kernel, process.pid, folder)
+                state = seen_at if iommu_fault(f'the machine hangs:\n{seen_at}', found) else None
+            if state:
                 where = f'{running} (limit {limits[running]} s)' if running else 'boot, set-up or end'
-                return f'the machine hangs in {where}:\n{processors(kernel, process.pid, folder)}\n  last lines of its console:\n{tail(console)}'
+                return f'the machine hangs in {where}:\n{state}\n  last lines of its console:\n{tail(console)}'
             if now - told >= 20:
                 told = now
                 say(f'    ... {name}, {clock(now - start)}: {done} of {total} done' + (f', running {running}' if running else ''))
