@@ -603,7 +603,7 @@ TEST_F(dmabuf_memslot, emulated_access)
 }
 
 /* What the VMM does with its address space is no concern of the memslot. */
-TEST_F(dmabuf_memslot, mmu_notifier)
+TEST_F_TIMEOUT(dmabuf_memslot, mmu_notifier, 120)
 {
 	const u64 size = VMM_ADDR + SZ_2M;
 	u64 before;
