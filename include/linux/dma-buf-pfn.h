@@ -188,8 +188,9 @@ struct dma_buf_pfn_exporter_ops {
 	 * Waits until an operation that has revoked the buffer for its own
 	 * duration, such as a reset, is over. It does not wait for the buffer
 	 * to become usable. Every signal ends the wait, or only a fatal one if
-	 * @killable. Called without the reservation lock, but with mmap_lock
-	 * if not @killable. Optional.
+	 * @killable. Called without the reservation lock. If not @killable,
+	 * mmap_lock or the SRCU of a VM may be held, so must not take
+	 * mmap_lock, and must not last. Optional.
 	 *
 	 * Return: 0, -EINTR, or, if not @killable, -EAGAIN if it takes so long
 	 * that the importer should come back without the locks that it has.
