@@ -17,7 +17,7 @@ import json
 import re
 import statistics
 
-from tool import benchplot, boot, build, packages, paths
+from tool import benchplot, boot, build, packages, paths, splats
 from tool.run import Fail, clear_stamp, clock, logged, output, say, set_stamp, stamp, step, write
 
 ARCH, CONFIG, MACHINE = 'x86_64', 'base', 'bench'
@@ -123,7 +123,7 @@ def measure(kernel, machine, rounds, binary, results):
         raise Fail(f'the devices could not be given to vfio-pci:\n{said}console: {console}')
     if outcome.splats:
         during, _, lines = outcome.splats[0]
-        raise Fail(f'the kernel complained during {during}:\n' + '\n'.join('    | ' + l for l in lines) + f'\nconsole: {console}')
+        raise Fail(f'the kernel complained during {during}:\n' + '\n'.join('    | ' + l for l in splats.essence(lines)) + f'\nconsole: {console}')
     for name, _, _ in todo.tests:
         text, code, _ = outcome.outputs.get(name, ('', None, 0))
         before = sum(len(v) for v in results.samples.values())

@@ -39,6 +39,8 @@ def arguments(arch, machine):
     for line in file.read_text().splitlines():
         if line.startswith('@include '):
             words += arguments(arch, line.split()[1])
+        elif line.startswith('@threads '):
+            words = [word.replace('thread=single', f'thread={line.split()[1]}') for word in words]
         elif line.startswith('@append '):
             continue
         elif line.strip() and not line.startswith('#'):
@@ -105,6 +107,16 @@ def command(kernel, machine, folder, mode, *extra):
             '-append', f'{APPEND[kernel.arch.name]}{append(kernel.arch, machine)} kseries={mode}', *extra]
 
 
+@contextlib.contextmanager
+def spdm(words):
+    """
+    The words with a port in place of @spdm. QEMU's nvme has a mailbox for DOE if it can connect to
+    somebody who speaks SPDM; the kernel's discovery of protocols, and registers, do without an answer.
+    """
+    with socket.create_server(('127.0.0.1', 0), backlog=ATTEMPTS) as server:
+        yield [word.replace('@spdm', str(server.getsockname()[1])) for word in words]
+
+
 def shell(arch_name, config_name, machine, stock):
     arch = build.arch_of(arch_name)
     arguments(arch, machine)
@@ -122,7 +134,8 @@ def shell(arch_name, config_name, machine, stock):
         words = command(kernel, machine, folder, 'shell', '-serial', 'mon:stdio')
         unlock()
         say(f'==> boot {kernel}, machine {machine}; Ctrl-A X ends QEMU')
-        subprocess.run(words, env=environment())
+        with spdm(words) as words:
+            subprocess.run(words, env=environment())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -137,13 +150,12 @@ def jobs(kernel, machine, name, todo, programs, stream=None):
 
 def together(machines):
     """
-    The outcomes of several running(), as many of them at a time as there are
-    processors: a test keeps one busy. With one more, whose processors others keep from
-    running, QEMU has been seen to lose a command of the IOMMU twice in one run.
+    The outcomes of several running(), one more of them at a time than there are
+    processors: a machine has one thread for all of its own, and often waits.
     """
     outcomes, waiting, alive = {}, list(enumerate(machines)), []
     while waiting or alive:
-        while waiting and len(alive) < cores():
+        while waiting and len(alive) < cores() + 1:
             alive.append(waiting.pop(0))
         for number, machine in list(alive):
             try:
@@ -169,7 +181,7 @@ def running(kernel, machine, name, todo, programs, stream=None):
     limits = {test: limit for job in todo for test, limit, _ in job.tests}
     total = len(limits)
     start = time.monotonic()
-    with step(f'boot {name}: {kernel} on the machine {machine}, {total} programs'):
+    with step(f'boot {name}: {kernel} on the machine {machine}, {total} programs'), spdm(words) as words:
         for attempt in range(1, ATTEMPTS + 1):
             outcome.trouble = yield from watch(kernel, words, name, folder, console, results, limits, total, stream)
             found = splats.find(text_of(console))

@@ -3,7 +3,7 @@
 
 import re
 
-from tool import boot, build, packages, paths, users
+from tool import boot, build, packages, paths, splats, users
 from tool.run import Fail, say
 
 SAMPLE = 'tdi-vmm'
@@ -56,7 +56,7 @@ def run(arch):
             raise Fail(f'{name}: its devices could not be prepared:\n{said}console: {console}')
     if outcome.splats:
         during, line, lines = outcome.splats[0]
-        raise Fail(f'the kernel complained during {during}:\n' + '\n'.join('    | ' + l for l in lines) + f'\nconsole: {console}')
+        raise Fail(f'the kernel complained during {during}:\n' + '\n'.join('    | ' + l for l in splats.essence(lines)) + f'\nconsole: {console}')
     for name, _, _, wanted in chosen:
         print(f'{arch.name}: {judge(name, wanted, *outcome.outputs[name][:2], console)}')
     for name in (name for name, *_ in PROGRAMS if (arch.name, name) in WITHOUT):

@@ -7,7 +7,8 @@ from tool import paths
 from tool.run import Fail
 
 STAMP = re.compile(r'^(?:\[\s*\d+\.\d+\])?(?:\[\s*[TC]\d+\])?\s?')
-CONTEXT = 40
+CONTEXT = 150                       # lines: a report of lockdep with the stack of each lock
+FRAME = re.compile(r'\s+(\? )?[\w.]+\+0x')
 
 
 def load(path=None):
@@ -47,3 +48,13 @@ def find(console, lists=None):
                 continue
             found.append((during, line, follows))
     return found
+
+
+def essence(lines, most=60):
+    """A report without the depths of its stacks."""
+    kept, depth = [], 0
+    for line in lines:
+        depth = depth + 1 if FRAME.match(line) else 0
+        if line.strip() and depth <= 5:
+            kept.append(line)
+    return kept[:most]

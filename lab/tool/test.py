@@ -7,7 +7,7 @@ import re
 import sys
 import time
 
-from tool import boot, build, check, compose, folders, jobs, ktap, packages, paths, users
+from tool import boot, build, check, compose, folders, jobs, ktap, packages, paths, splats, users
 from tool.ktap import FAIL, PASS, SKIP, Result
 from tool.run import Fail, clock, environment, jobs as run_jobs, logged, say, step, write
 
@@ -15,6 +15,7 @@ ARCH = 'x86_64'
 KUNIT_SUITES = ['drivers/dma-buf', 'drivers/pci/tests', 'drivers/virt/coco/tsm-sim']
 BUILDS = ['min']
 SECONDS = paths.BUILD / 'state' / 'boot-seconds.json'
+WHY = 70                            # lines of a failure at the end, where whoever cuts a log leaves them
 
 
 def stock_list(arch=ARCH):
@@ -129,7 +130,7 @@ def conclude(results, start, archs):
     if failed:
         print('\nfailed:')
         for result in failed:
-            print(f'  {result.name}: {result.why.splitlines()[0] if result.why else ""}')
+            print(f'  {result.name}: ' + '\n    | '.join(result.why.splitlines()[:WHY]))
     for arch in archs:
         some = count([r for r in results if (split([r.name])[0] or [ARCH]) == [arch]])
         say(f'    {arch}: {some[PASS]} passed, {some[FAIL]} failed, {some[SKIP]} skipped')
@@ -228,11 +229,12 @@ class Boot:
             return Result(f'boot/{self.name}', FAIL, f'{outcome.trouble}\nconsole: {where}')
         if not outcome.splats:
             return Result(f'boot/{self.name}/console', PASS)
-        for during, line, lines in outcome.splats[:5]:
-            say(f'    splat during {during}:\n' + '\n'.join('    | ' + text for text in lines))
-        during, line, _ = outcome.splats[0]
+        for during, _, lines in outcome.splats[1:5]:
+            say(f'    splat during {during}:\n' + '\n'.join('    | ' + text for text in splats.essence(lines)))
+        during, _, lines = outcome.splats[0]
         return Result(f'boot/{self.name}/console', FAIL,
-                      f'{len(outcome.splats)} splats; the first, during {during}: {line}\nconsole: {where}')
+                      '\n'.join([f'{len(outcome.splats)} splats; console: {where}; the first, during {during}:',
+                                 *splats.essence(lines)]))
 
 
 def machine_runs(chosen, stock):

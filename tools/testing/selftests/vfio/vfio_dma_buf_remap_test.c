@@ -273,6 +273,60 @@ TEST_F_TIMEOUT(vfio_dma_buf_remap, copy_while_revoked, 120)
 	ASSERT_REACHABLE(0x5000);
 }
 
+/* A page table that another can be nested in: stage-2 of those with two stages */
+static u32 nest_parent_alloc(struct vfio_pci_p2p *p2p)
+{
+	struct iommu_hwpt_alloc args = {
+		.size = sizeof(args),
+		.flags = IOMMU_HWPT_ALLOC_NEST_PARENT,
+		.dev_id = p2p->master->dev_id,
+		.pt_id = p2p->iommu->ioas_id,
+	};
+
+	if (!ioctl(p2p->iommu->iommufd, IOMMU_HWPT_ALLOC, &args))
+		return args.out_hwpt_id;
+	VFIO_ASSERT_EQ(EOPNOTSUPP, errno);
+	return 0;
+}
+
+static void hwpt_destroy(struct iommu *iommu, u32 id)
+{
+	struct iommu_destroy args = {
+		.size = sizeof(args),
+		.id = id,
+	};
+
+	VFIO_ASSERT_EQ(0, ioctl(iommu->iommufd, IOMMU_DESTROY, &args));
+}
+
+TEST_F_TIMEOUT(vfio_dma_buf_remap, nest_parent, 120)
+{
+	struct vfio_pci_p2p *p2p = &self->p2p;
+	u32 hwpt_id = nest_parent_alloc(p2p);
+
+	if (!hwpt_id)
+		SKIP(return, "The IOMMU has no page tables to nest others in");
+
+	attach(p2p->master, hwpt_id);
+	ASSERT_REACHABLE(0x1000);
+	decode_off(&self->p2p);
+	ASSERT_UNREACHABLE();
+	decode_on(&self->p2p);
+	ASSERT_REACHABLE(0x2000);
+	attach(p2p->master, p2p->iommu->ioas_id);
+	hwpt_destroy(p2p->iommu, hwpt_id);
+
+	/* One that is made while the buffer is away */
+	decode_off(&self->p2p);
+	hwpt_id = nest_parent_alloc(p2p);
+	attach(p2p->master, hwpt_id);
+	ASSERT_UNREACHABLE();
+	decode_on(&self->p2p);
+	ASSERT_REACHABLE(0x3000);
+	attach(p2p->master, p2p->iommu->ioas_id);
+	hwpt_destroy(p2p->iommu, hwpt_id);
+}
+
 /* The whole slot; the device that is in it is reset by its bridge */
 TEST_F_TIMEOUT(vfio_dma_buf_remap, hot_reset, 120)
 {
