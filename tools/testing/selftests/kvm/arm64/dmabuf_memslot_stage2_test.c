@@ -75,6 +75,7 @@ static int mock_dmabuf(void)
 #define MOCK_SKIP_REASON	"needs CONFIG_IOMMUFD_TEST"
 
 /* The line of stage2_page_tables that has the gpa, or an empty one. */
+/* What is mapped there, or "".  What isn't mapped has a line, too, without any attributes. */
 static void get_leaf(struct kvm_vm *vm, gpa_t gpa, char *line, int size)
 {
 	FILE *file = vm_open_leaves(vm);
@@ -83,7 +84,8 @@ static void get_leaf(struct kvm_vm *vm, gpa_t gpa, char *line, int size)
 	TEST_ASSERT(file, "No stage2_page_tables of the VM in debugfs");
 
 	while (fgets(line, size, file)) {
-		if (sscanf(line, "0x%lx-0x%lx", &from, &to) == 2 && from <= gpa && gpa < to)
+		if (sscanf(line, "0x%lx-0x%lx", &from, &to) == 2 && from <= gpa && gpa < to &&
+		    strstr(line, " AF "))
 			goto out;
 	}
 	line[0] = '\0';
