@@ -74,8 +74,10 @@ static int mock_dmabuf(void)
 
 #define MOCK_SKIP_REASON	"needs CONFIG_IOMMUFD_TEST"
 
-/* The line of stage2_page_tables that has the gpa, or an empty one. */
-/* What is mapped there, or "".  What isn't mapped has a line, too, without any attributes. */
+/*
+ * The line of stage2_page_tables that has the gpa, or an empty one if it isn't mapped: then
+ * it has a line, too, without any attributes.
+ */
 static void get_leaf(struct kvm_vm *vm, gpa_t gpa, char *line, int size)
 {
 	FILE *file = vm_open_leaves(vm);
