@@ -638,6 +638,11 @@ def splats_are_found(repo):
     during = splats.find('[ 1.0] kseries: begin kvm/x\n[ 2.0] BUG: bad\n')
     assert during[0][0] == 'kvm/x', during
 
+    # Who waits is below the functions by which all wait.
+    stack = ['Call Trace:', ' ? left+0x1/0x2', *(f' f{n}+0x1/0x2' for n in range(20)), '', 'held:', ' g+0x1/0x2']
+    assert splats.essence(stack) == ['Call Trace:', *(f' f{n}+0x1/0x2' for n in range(8)), 'held:', ' g+0x1/0x2']
+    assert len(splats.essence(['text'] * 100)) == 60
+
 
 @test
 def only_errors_of_qemu_itself_are_tried_again(repo):
@@ -889,6 +894,14 @@ def another_architecture_has_its_own(repo):
     assert words[0] == 'qemu-system-aarch64' and '@append' not in words and '-m' in words, words
     line = words[words.index('-append') + 1]
     assert 'kvm-arm.mode=protected' in line and 'ttyAMA0' in line and 'kseries=jobs' in line, line
+
+    # Only what races on purpose has a thread for each processor.
+    for arch in build.ARCHS.values():
+        for file in (paths.LAB / 'machines' / arch.name).glob('*.args'):
+            words = boot.arguments(arch, file.stem)
+            assert ('tcg,thread=multi' in words) == (file.stem == 'smp'), file
+            assert boot.threads(words) == (2 if file.stem == 'smp' else 1)
+            assert not [word for word in words if word.startswith('@')], words
 
     # Packages of another architecture, in an apt of their own.
     keep, paths.BUILD = paths.BUILD, repo.top

@@ -17,8 +17,8 @@ from tool.run import Fail, clock, environment, group, jobs as cores, say, step, 
 # no_timer_check: on a busy host the kernel's own test of the timer interrupt through the
 # IOMMU's remapping comes out negative, and the kernel panics.
 # nohz=off highres=off: a CPU that has lost a one-shot timer sleeps for the 65 s of the longest, and
-# one that has lost a tick of many goes on. (lab/machines/x86_64/common.args says how they get lost,
-# and keeps them from it. It has not been tried without these.)
+# one that has lost a tick of many goes on. (lab/machines/x86_64/common.args says how they got lost,
+# and what keeps them from it. It has not been tried without these.)
 APPEND = {
     'x86_64': 'console=ttyS0 panic=-1 printk.devkmsg=on iommu.strict=1 kvm.force_emulation_prefix=1 no_timer_check nohz=off highres=off mitigations=off',
     'arm64': 'console=ttyAMA0 panic=-1 printk.devkmsg=on iommu.strict=1 nohz=off highres=off mitigations=off',
@@ -39,8 +39,10 @@ def arguments(arch, machine):
     for line in file.read_text().splitlines():
         if line.startswith('@include '):
             words += arguments(arch, line.split()[1])
-        elif line.startswith('@threads '):
-            words = [word.replace('thread=single', f'thread={line.split()[1]}') for word in words]
+        elif line.startswith('@threads'):
+            if 'tcg,thread=single' not in words:
+                raise Fail(f'{paths.display(file)}: nothing before @threads says thread=single')
+            words = [word.replace('tcg,thread=single', 'tcg,thread=multi') for word in words]
         elif line.startswith('@append '):
             continue
         elif line.strip() and not line.startswith('#'):
@@ -107,13 +109,23 @@ def command(kernel, machine, folder, mode, *extra):
             '-append', f'{APPEND[kernel.arch.name]}{append(kernel.arch, machine)} kseries={mode}', *extra]
 
 
+def threads(words):
+    """How many processors a machine can keep busy."""
+    return 2 if 'tcg,thread=multi' in words else 1
+
+
 @contextlib.contextmanager
 def spdm(words):
     """
     The words with a port in place of @spdm. QEMU's nvme has a mailbox for DOE if it can connect to
-    somebody who speaks SPDM; the kernel's discovery of protocols, and registers, do without an answer.
+    somebody who speaks SPDM. Nobody answers here: the discovery of protocols is QEMU's own, and
+    nothing in the machine asks for more.
     """
-    with socket.create_server(('127.0.0.1', 0), backlog=ATTEMPTS) as server:
+    try:
+        server = socket.create_server(('127.0.0.1', 0), backlog=ATTEMPTS)
+    except OSError as error:
+        raise Fail(f'no socket at 127.0.0.1, which the machine\'s nvme has to connect to: {error}') from None
+    with server:
         yield [word.replace('@spdm', str(server.getsockname()[1])) for word in words]
 
 
@@ -145,24 +157,26 @@ def jobs(kernel, machine, name, todo, programs, stream=None):
     Boot, run the jobs, and read what they said. `stream` is called with each new
     piece of output of a job.
     """
-    return together([running(kernel, machine, name, todo, programs, stream)])[0]
+    return together([(running(kernel, machine, name, todo, programs, stream), 1)])[0]
 
 
 def together(machines):
     """
-    The outcomes of several running(), one more of them at a time than there are
-    processors: a machine has one thread for all of its own, and often waits.
+    The outcomes of several running() and of what they are made of. Their machines often
+    wait, so one more thread of theirs runs at a time than there are processors.
     """
-    outcomes, waiting, alive = {}, list(enumerate(machines)), []
+    outcomes, waiting, alive = {}, list(enumerate(machines)), {}
     while waiting or alive:
-        while waiting and len(alive) < cores() + 1:
-            alive.append(waiting.pop(0))
-        for number, machine in list(alive):
+        for number, (machine, weight) in list(waiting):
+            if not alive or sum(w for _, w in alive.values()) + weight <= cores() + 1:
+                alive[number] = machine, weight
+                waiting.remove((number, (machine, weight)))
+        for number, (machine, _) in list(alive.items()):
             try:
                 next(machine)
             except StopIteration as end:
                 outcomes[number] = end.value
-                alive.remove((number, machine))
+                del alive[number]
         time.sleep(0.3)
     return [outcomes[number] for number in sorted(outcomes)]
 
@@ -177,7 +191,7 @@ def running(kernel, machine, name, todo, programs, stream=None):
     console, results = folder / 'console.log', folder / 'results.log'
     words = command(kernel, machine, folder, 'jobs', '-serial', f'file:{console}', '-serial', f'file:{results}',
                     '-monitor', 'unix:monitor,server=on,wait=off')
-    (folder / 'command').write_text(shlex.join(words) + '\n')
+    (folder / 'command').write_text(shlex.join(word.replace(',spdm_port=@spdm', '') for word in words) + '\n')
     limits = {test: limit for job in todo for test, limit, _ in job.tests}
     total = len(limits)
     start = time.monotonic()
@@ -185,7 +199,8 @@ def running(kernel, machine, name, todo, programs, stream=None):
         for attempt in range(1, ATTEMPTS + 1):
             outcome.trouble = yield from watch(kernel, words, name, folder, console, results, limits, total, stream)
             found = splats.find(text_of(console))
-            fault = outcome.trouble and (emulator_fault(text_of(folder / 'qemu.log')) or iommu_fault(outcome.trouble, found))
+            fault = outcome.trouble and threads(words) > 1 and (
+                emulator_fault(text_of(folder / 'qemu.log')) or iommu_fault(outcome.trouble, found))
             # What the kernel did wrong before that must not be forgotten. Where it hangs a test gets too late.
             before = text_of(results).rpartition('@@begin ')[0]
             if not fault or attempt == ATTEMPTS or found and not iommu_fault(outcome.trouble, found) or \
@@ -248,6 +263,8 @@ def watch(kernel, words, name, folder, console, results, limits, total, stream):
                 seen += len(fresh)
                 if stream:
                     stream(fresh)
+                for order in re.findall(r'^@@monitor (.*)$', fresh, re.M):
+                    ask(folder, order)
                 for mark, test in re.findall(r'@@(begin|end) (\S+)', fresh):
                     running = test if mark == 'begin' else None
                     done += mark == 'end'
@@ -261,7 +278,7 @@ def watch(kernel, words, name, folder, console, results, limits, total, stream):
             state = None
             if now - moved > limit:
                 state = processors(kernel, process.pid, folder)
-            elif now - told >= 20 and (found := splats.find(text_of(console))):
+            elif threads(words) > 1 and now - told >= 20 and (found := splats.find(text_of(console))):
                 # What QEMU has lost does not come any more, so there is no need to wait for the limit.
                 seen_at = processors(kernel, process.pid, folder)
                 state = seen_at if iommu_fault(f'the machine hangs:\n{seen_at}', found) else None
@@ -286,24 +303,31 @@ def processors(kernel, pid, folder):
     hang.log, and what tells most as text. A processor with an interrupt in service (ISR) that
     waits for one (HLT) has lost the end of that interrupt: a fault of the emulator's.
     """
-    texts, before = [], processor_seconds(pid)
-    with open(folder / 'hang.log', 'w') as log, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor:
+    before = processor_seconds(pid)
+    texts = ask(folder, *('info registers -a', 'info lapic 0', 'info lapic 1') * 2)
+    (folder / 'hang.log').write_text(''.join(texts))
+    lines = [f'QEMU took {processor_seconds(pid) - before:.1f} s of processor time in 6 s; {paths.display(folder / "hang.log")}']
+    lines += [line.strip() for text in texts for line in text.splitlines()
+              if re.match(r'CPU#|RIP=|CR0=|ISR\b|IRR\b|dumping local APIC', line)] or ['its monitor does not answer']
+    return '\n'.join('    | ' + symbol_of(kernel, line) for line in lines)
+
+
+def ask(folder, *commands):
+    """What QEMU's monitor says to each of some commands; less of them, if it does not."""
+    texts = []
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor:
         # A path through /proc, as that of a socket must be short.
         place = os.open(folder, os.O_PATH)
         try:
             monitor.settimeout(5)
             monitor.connect(f'/proc/self/fd/{place}/monitor')
-            for command in ('info registers -a', 'info lapic 0', 'info lapic 1') * 2:
+            for command in commands:
                 monitor.sendall(command.encode() + b'\n')
                 time.sleep(1)
                 texts.append(monitor.recv(1 << 20).decode(errors='replace').replace('\r', ''))
-                log.write(texts[-1])
         finally:
             os.close(place)
-    lines = [f'QEMU took {processor_seconds(pid) - before:.1f} s of processor time in 6 s; {paths.display(folder / "hang.log")}']
-    lines += [line.strip() for text in texts for line in text.splitlines()
-              if re.match(r'CPU#|RIP=|CR0=|ISR\b|IRR\b|dumping local APIC', line)] or ['its monitor does not answer']
-    return '\n'.join('    | ' + symbol_of(kernel, line) for line in lines)
+    return texts
 
 
 def symbol_of(kernel, line):

@@ -54,7 +54,10 @@ def essence(lines, most=60):
     """A report without the depths of its stacks."""
     kept, depth = [], 0
     for line in lines:
-        depth = depth + 1 if FRAME.match(line) else 0
-        if line.strip() and depth <= 5:
-            kept.append(line)
+        frame = FRAME.match(line)
+        # One with a question mark may be left from an earlier call.
+        if line.strip() and not (frame and frame[1]):
+            depth = depth + 1 if frame else 0
+            if depth <= 8:
+                kept.append(line)
     return kept[:most]

@@ -203,7 +203,9 @@ class Boot:
             self.programs = users.tests(self.kernel, [t.program for t in self.tests if t.program])
 
     def running(self):
-        return boot.running(self.kernel, self.machine, self.name, self.todo, self.programs)
+        """For boot.together()"""
+        return boot.running(self.kernel, self.machine, self.name, self.todo, self.programs), boot.threads(
+            boot.arguments(self.kernel.arch, self.machine))
 
     def judge(self, outcome):
         """The results of its programs, its splats, its leaks."""

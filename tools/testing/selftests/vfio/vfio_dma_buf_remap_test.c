@@ -309,19 +309,20 @@ TEST_F_TIMEOUT(vfio_dma_buf_remap, nest_parent, 120)
 
 	attach(p2p->master, hwpt_id);
 	ASSERT_REACHABLE(0x1000);
-	decode_off(&self->p2p);
+	decode_off(p2p);
 	ASSERT_UNREACHABLE();
-	decode_on(&self->p2p);
+	decode_on(p2p);
 	ASSERT_REACHABLE(0x2000);
 	attach(p2p->master, p2p->iommu->ioas_id);
 	hwpt_destroy(p2p->iommu, hwpt_id);
 
 	/* One that is made while the buffer is away */
-	decode_off(&self->p2p);
+	decode_off(p2p);
 	hwpt_id = nest_parent_alloc(p2p);
+	ASSERT_NE(0, hwpt_id);
 	attach(p2p->master, hwpt_id);
 	ASSERT_UNREACHABLE();
-	decode_on(&self->p2p);
+	decode_on(p2p);
 	ASSERT_REACHABLE(0x3000);
 	attach(p2p->master, p2p->iommu->ioas_id);
 	hwpt_destroy(p2p->iommu, hwpt_id);

@@ -76,7 +76,7 @@ static int mock_dmabuf(void)
 
 /*
  * The line of stage2_page_tables that has the gpa, or an empty one if it isn't mapped: then
- * it has a line, too, with the attribute F.
+ * it has a line, too, but one without "AF".
  */
 static void get_leaf(struct kvm_vm *vm, gpa_t gpa, char *line, int size)
 {
