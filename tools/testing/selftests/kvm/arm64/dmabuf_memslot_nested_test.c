@@ -194,9 +194,7 @@ FIXTURE_SETUP(dmabuf_nested)
 
 	self->fd = bar_export(&self->bar, 0, BUF_SIZE);
 
-	/* As small as there is: see TIMEOUT. */
-	self->vm = vm_create_shape_with_one_vcpu(VM_SHAPE(VM_MODE_P40V48_4K),
-						 &self->vcpu, l1_guest_code);
+	self->vm = vm_create_with_one_vcpu(&self->vcpu, l1_guest_code);
 	vm_init_descriptor_tables(self->vm);
 	vcpu_init_descriptor_tables(self->vcpu);
 	vm_install_sync_handler(self->vm, VECTOR_SYNC_LOWER_64, ESR_ELx_EC_DABT_LOW,
