@@ -956,6 +956,19 @@ def a_fragment_line_that_does_not_survive_is_named(repo):
         assert 'CONFIG_KVM=y' not in str(fail), fail
     assert not (tree / 'o/.config').exists()
 
+    # An option of the series that nothing selects yet, in the middle of the series, and at its end.
+    fake.write_text(fake.read_text().replace('CONFIG_IOMMUFD', 'CONFIG_KVM_DMABUF'))
+    (tree / 'Kconfig').write_text('config KVM_DMABUF\n')
+    repo.git('add', 'Kconfig', tree=tree)
+    repo.git('commit', '-q', '-m', 'x', tree=tree)
+    config.configure('x86_64', 'base', tree, tree / 'o', [str(fake)], repo.top / 'log', True)
+    assert (tree / 'o/.config').exists()
+    try:
+        config.configure('x86_64', 'base', tree, tree / 'o', [str(fake)], repo.top / 'log')
+        raise AssertionError('a lost line of the whole series was not noticed')
+    except Fail as fail:
+        assert 'CONFIG_KVM_DMABUF=y' in str(fail), fail
+
 
 @test
 def bench_judges_counts_and_growth(repo):

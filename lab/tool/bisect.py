@@ -42,6 +42,7 @@ def bisect(config_name, boots, some=None):
         git('checkout', '-q', '-f', '--detach', commit, tree=FOLDER)
         kernel = build.Kernel(arch, config_name, FOLDER, commit, False)
         kernel.log = paths.LOGS / f'bisect-{number:04}.log'
+        kernel.partial = number < len(loaded)
         try:
             built = touched(kernel, commit, boots) + elsewhere(kernel, commit)
             say(f'    built: {", ".join(built) or "nothing, as it touches documentation alone"}')
@@ -91,7 +92,7 @@ def touched(kernel, commit, boots):
             built.append(f'selftests/{unit}')
     for name in users.SAMPLES:
         if any(f.startswith(f'samples/{name}/') for f in files):
-            users.sample(kernel, name)
+            users.sample(kernel, name, place)
             built.append(f'samples/{name}')
     return built
 
@@ -104,7 +105,7 @@ def elsewhere(kernel, commit):
     arch = build.arch_of('arm64')
     packages.need(*arch.packages)
     other = build.Kernel(arch, kernel.config, FOLDER, commit, False)
-    other.log = kernel.log.with_suffix('.arm64.log')
+    other.log, other.partial = kernel.log.with_suffix('.arm64.log'), kernel.partial
     build.build(other)
     no_warning(other.log)
     return ['kernel of arm64']

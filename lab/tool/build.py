@@ -44,6 +44,7 @@ class Kernel:
         self.arch, self.config, self.tree, self.commit, self.stock = arch, config_name, tree, commit, stock
         self.out = tree / f'o-{arch.name}-{config_name}'
         self.image = self.out / arch.image
+        self.partial = False        # the tree of `bisect`, in the middle of the series
         self.log = paths.LOGS / f'build-{arch.name}-{config_name}{"-stock" if stock else ""}.log'
 
     def __str__(self):
@@ -115,7 +116,7 @@ def build(built):
         paths.need_room(1500, 'A kernel build')
         command = make_command(arch, out)
         log = built.log
-        config.configure(arch.name, built.config, tree, out, command, log)
+        config.configure(arch.name, built.config, tree, out, command, log, built.partial)
         targets = [Path(arch.image).name]
         if re.search(r'^CONFIG_MODULES=y$', (out / '.config').read_text(), re.M):
             targets.append('modules')

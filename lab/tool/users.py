@@ -98,15 +98,16 @@ def make(kernel, unit, programs, out, headers):
         set_stamp(mark, '\n'.join([key, *sorted(done | set(missing))]))
 
 
-def sample(kernel, name):
+def sample(kernel, name, place=None):
     """One of samples/, by its own makefile: the path of the program."""
     packages.need('user', *kernel.arch.packages)
     folder = kernel.tree / 'samples' / name
     if not (folder / 'Makefile').exists():
         raise Fail(f'samples/{name} is not in the composed tree: the series has no patch that adds it')
-    headers = build.headers(kernel.arch.name)
-    out = paths.BUILD / 'user' / kernel.arch.name / 'samples' / name
-    mark = f'sample-{kernel.arch.name}-{name}'
+    place = place or kernel.arch.name
+    headers = build.install_headers(kernel.arch, kernel.tree, kernel.commit, place)
+    out = paths.BUILD / 'user' / place / 'samples' / name
+    mark = f'sample-{place}-{name}'
     include = output('sh', '-c', 'cd "$1" && find . -type f -print0 | sort -z | xargs -0 cat | sha256sum', 'sh', headers)
     key = build.fingerprint(tree_id(kernel.tree, f'samples/{name}'), include, output(f'{kernel.arch.cross}gcc', '--version'))
     if stamp(mark) == key and any(out.iterdir()):

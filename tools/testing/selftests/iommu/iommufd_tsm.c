@@ -852,7 +852,7 @@ TEST_F_TIMEOUT(tsm, race, 120)
 	}
 
 	for (i = 0; i < 50; i++) {
-		__u32 id;
+		__u32 id = 0;
 
 		usleep(5000);
 		/* Busy while one of them looks it up */
