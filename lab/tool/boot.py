@@ -20,7 +20,7 @@ from tool.run import Fail, clock, environment, group, jobs as cores, say, step, 
 # one that has lost a tick of many goes on. (lab/machines/x86_64/common.args says how they got lost,
 # and what keeps them from it. It has not been tried without these.)
 APPEND = {
-    'x86_64': 'console=ttyS0 panic=-1 printk.devkmsg=on iommu.strict=1 kvm.force_emulation_prefix=1 no_timer_check nohz=off highres=off mitigations=off',
+    'x86_64': 'console=ttyS0 panic=-1 printk.devkmsg=on iommu.strict=1 kvm.force_emulation_prefix=1 no_timer_check nohz=off highres=off mitigations=off kasan_multi_shot',
     'arm64': 'console=ttyAMA0 panic=-1 printk.devkmsg=on iommu.strict=1 nohz=off highres=off mitigations=off',
 }
 SLOWDOWN = int(os.environ.get('KSERIES_SLOWDOWN') or 1)     # a busy machine: every limit times this
