@@ -162,8 +162,8 @@ def jobs(kernel, machine, name, todo, programs, stream=None):
 
 def together(machines):
     """
-    The outcomes of several running() and of what they are made of. Their machines often
-    wait, so one more thread of theirs runs at a time than there are processors.
+    The outcomes of several machines: (running(), how many processors it can keep busy, by
+    threads()). Machines often wait, so together they may have one more than there are.
     """
     outcomes, waiting, alive = {}, list(enumerate(machines)), {}
     while waiting or alive:

@@ -203,7 +203,7 @@ class Boot:
             self.programs = users.tests(self.kernel, [t.program for t in self.tests if t.program])
 
     def running(self):
-        """For boot.together()"""
+        """One of the machines of boot.together()"""
         return boot.running(self.kernel, self.machine, self.name, self.todo, self.programs), boot.threads(
             boot.arguments(self.kernel.arch, self.machine))
 
