@@ -30,8 +30,9 @@
 #define S2_WRITE		BIT(7)
 
 /*
- * KVM unmaps a shadow stage-2 GiB by GiB, up to the last that L1 could have.  For a
- * kernel with debug options, in an emulator, that's a matter of many seconds.
+ * At its end KVM goes through each of a VM's shadow stage-2s GiB by GiB, up to the last
+ * that it could have.  For a kernel with debug options, in an emulator, that's a matter
+ * of many seconds.
  */
 #define TIMEOUT			300
 
@@ -319,6 +320,34 @@ TEST_F_TIMEOUT(dmabuf_nested, readonly, TIMEOUT)
 			EXPECT_EQ(bar_read(&self->bar, buf_offset(level, i)), ~gpa);
 		}
 	}
+}
+
+/* Up to the last page that L1's stage-2 can translate, and no further: not to a copy. */
+TEST_F_TIMEOUT(dmabuf_nested, end, TIMEOUT)
+{
+	const gpa_t end = 1ull << S2_BITS, last = end - PAGE_SIZE;
+	int level;
+	gpa_t gpa;
+
+	for (level = S2_BLOCK; level <= S2_PAGE; level++) {
+		gpa = l2_gpa(level, 0);
+		bar_write(&self->bar, buf_offset(level, 0), level);
+		EXPECT_EQ(guest_read(self->vcpu, gpa), level);
+
+		l2_traps(self->vcpu, GUEST_READ, end + gpa, ESR_ELx_FSC_FAULT_L(0));
+		l2_traps(self->vcpu, GUEST_WRITE, end + gpa, ESR_ELx_FSC_FAULT_L(0));
+		EXPECT_EQ(bar_read(&self->bar, buf_offset(level, 0)), level);
+	}
+
+	s2_map(self->vm, self->s2_root, last, DMABUF_GPA, S2_PAGE, S2_READ | S2_WRITE);
+	bar_write(&self->bar, 0, 1);
+	EXPECT_EQ(guest_read(self->vcpu, last), 1);
+
+	bar_set_decode(&self->bar, false);
+	guest_start(self->vcpu, GUEST_READ, last, 0);
+	guest_faults(self->vcpu, DMABUF_GPA, KVM_MEMORY_EXIT_FLAG_REVOKED);
+	bar_set_decode(&self->bar, true);
+	EXPECT_EQ(guest_done(self->vcpu), 1);
 }
 
 /* An invalidation has L1's tables read again, for all that one entry has mapped. */
