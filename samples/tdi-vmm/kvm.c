@@ -67,7 +67,7 @@ void vm_create(struct vm *vm)
 		fail("KVM_CREATE_VM of type %lu: %s", type, strerror(errno));
 	}
 	if (!(vm_capability(vm->fd, KVM_CAP_DMABUF) & KVM_DMABUF_SHARED)) {
-		hint("the kernel needs CONFIG_KVM_DMABUF");
+		hint("KVM_DMABUF comes with KVM and CONFIG_DMA_SHARED_BUFFER");
 		fail("no KVM_CAP_DMABUF: this VM cannot take a dma-buf");
 	}
 	if (guest_can_populate &&

@@ -184,7 +184,7 @@ int vfio_export_bar(struct vfio_pci *dev, unsigned int bar, __u64 offset,
 	fd = xioctl(dev->fd, VFIO_DEVICE_FEATURE, feature);
 	if (fd < 0) {
 		if (errno == ENOTTY)
-			hint("needs CONFIG_VFIO_PCI_DMABUF");
+			hint("the kernel needs CONFIG_PCI_P2PDMA");
 		if (errno == EOPNOTSUPP)
 			hint("the driver does not export or, for private, no TSM is connected");
 		fail("VFIO_DEVICE_FEATURE_DMA_BUF of BAR%u of %s: %s", bar,
