@@ -348,29 +348,17 @@ int dma_buf_pfn_mmap(struct dma_buf *dmabuf, struct vm_area_struct *vma)
 EXPORT_SYMBOL_NS_GPL(dma_buf_pfn_mmap, "DMA_BUF");
 
 /**
- * dma_buf_pfn_vma_may_become_private - is a VMA no place to take addresses from?
+ * dma_buf_pfn_is_vma - is a VMA an mmap by dma_buf_pfn_mmap()?
  * @vma: any VMA
  *
- * An importer is told when the memory is made private to a confidential VM, and
- * the page tables of processes are emptied. Who takes physical addresses from
- * there, and keeps them, has to ask.
+ * The exporter may take the memory back at any time. An importer is told of that,
+ * and the page tables of processes are emptied. Who takes physical addresses from
+ * there, and keeps them, must not take these.
  *
  * Context: Under mmap_lock.
- *
- * Return: true if @vma maps a buffer by its PFN ops, and the exporter says so, see
- * &dma_buf_pfn_exporter_ops.may_become_private.
  */
-bool dma_buf_pfn_vma_may_become_private(const struct vm_area_struct *vma)
+bool dma_buf_pfn_is_vma(const struct vm_area_struct *vma)
 {
-	struct dma_buf_pfn_mmap *map = vma->vm_private_data;
-	struct dma_buf *dmabuf;
-
-	if (vma->vm_ops != &dma_buf_pfn_mmap_vm_ops)
-		return false;
-
-	dmabuf = map->attach->dmabuf;
-	return dmabuf->pfn.ops->may_become_private &&
-	       dmabuf->pfn.ops->may_become_private(dmabuf);
+	return vma->vm_ops == &dma_buf_pfn_mmap_vm_ops;
 }
-EXPORT_SYMBOL_FOR_MODULES(dma_buf_pfn_vma_may_become_private,
-			  "vfio_iommu_type1");
+EXPORT_SYMBOL_FOR_MODULES(dma_buf_pfn_is_vma, "vfio_iommu_type1");

@@ -196,16 +196,6 @@ struct dma_buf_pfn_exporter_ops {
 	 * that the importer should come back without the locks that it has.
 	 */
 	int (*wait)(struct dma_buf_pfn_attachment *attach, bool killable);
-
-	/**
-	 * @may_become_private:
-	 *
-	 * Whether the memory may be made private to a confidential VM, so that
-	 * nobody may keep a way to it who is not told of that. Called without
-	 * the reservation lock, under mmap_lock. The answer may change, from
-	 * one call to the next. Optional.
-	 */
-	bool (*may_become_private)(struct dma_buf *dmabuf);
 };
 
 /**
@@ -280,10 +270,9 @@ void dma_buf_revalidate_mappings(struct dma_buf *dmabuf);
 
 /* For those who take physical addresses from VMAs */
 #if defined(CONFIG_DMA_SHARED_BUFFER) && defined(CONFIG_MMU)
-bool dma_buf_pfn_vma_may_become_private(const struct vm_area_struct *vma);
+bool dma_buf_pfn_is_vma(const struct vm_area_struct *vma);
 #else
-static inline bool
-dma_buf_pfn_vma_may_become_private(const struct vm_area_struct *vma)
+static inline bool dma_buf_pfn_is_vma(const struct vm_area_struct *vma)
 {
 	return false;
 }

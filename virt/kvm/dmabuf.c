@@ -161,6 +161,10 @@ static void kvm_dmabuf_zap(struct kvm_dmabuf *binding)
 	 * the arch data of active memslots is up-to-date.  If there is no
 	 * active memslot then the memslot has already been zapped for good, as
 	 * the deleting task holds slots_lock until it has unbound the memslot.
+	 *
+	 * The copy may become the active one after the lookup, and then be the
+	 * only one that gets rmaps.  A memslot without rmaps has none to zap,
+	 * which KVM finds as long as the range begins at base_gfn.
 	 */
 	idx = srcu_read_lock(&kvm->srcu);
 

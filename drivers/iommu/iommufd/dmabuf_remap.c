@@ -21,10 +21,16 @@
  * that the revoke has left it in, as if the buffer were revoked still, and the
  * next revalidate tries again. There is nobody who could be told but the log:
  * hence a tracepoint, and the number of failures in debugfs.
+ *
+ * What the page tables take is charged to whom the mapping belongs to, and not to
+ * the task that gives the buffer back, which may have nothing to do with it.
  */
 #include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/dma-buf.h>
+#include <linux/memcontrol.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
 
 #include "io_pagetable.h"
 
@@ -45,6 +51,7 @@ static int iopt_dmabuf_fill_domains(struct iopt_pages *pages)
 		rc = iopt_area_fill_domain(track->area, pages, track->domain);
 		if (rc)
 			goto err_unfill;
+		cond_resched();
 	}
 	mutex_unlock(&pages->mutex);
 	return 0;
@@ -57,6 +64,21 @@ err_unfill:
 	return rc;
 }
 
+static int iopt_dmabuf_remap(struct iopt_pages *pages,
+			     struct dma_buf_pfn_attachment *attach)
+{
+	int rc;
+
+	rc = iopt_dmabuf_map(pages, attach);
+	if (rc)
+		return rc;
+
+	rc = iopt_dmabuf_fill_domains(pages);
+	if (rc)
+		dma_buf_pfn_unmap(attach);
+	return rc;
+}
+
 /**
  * iopt_dmabuf_revalidate() - Map a dma-buf that has come back
  * @attach: The attachment of the iopt_pages
@@ -66,27 +88,23 @@ err_unfill:
 void iopt_dmabuf_revalidate(struct dma_buf_pfn_attachment *attach)
 {
 	struct iopt_pages *pages = attach->importer_priv;
+	struct mem_cgroup *memcg, *old_memcg;
 	int rc;
 
 	/* Not set up yet, being released, or nothing was taken away */
 	if (!pages->dmabuf.attach || attach->mapped)
 		return;
 
-	rc = iopt_dmabuf_map(pages, attach);
+	memcg = get_mem_cgroup_from_mm(pages->source_mm);
+	old_memcg = set_active_memcg(memcg);
+	rc = iopt_dmabuf_remap(pages, attach);
+	set_active_memcg(old_memcg);
+	mem_cgroup_put(memcg);
+
 	/* Revoked still, or again: another revalidate follows */
-	if (rc == -ENODEV)
+	if (!rc || rc == -ENODEV)
 		return;
-	if (rc)
-		goto out_failed;
 
-	rc = iopt_dmabuf_fill_domains(pages);
-	if (rc) {
-		dma_buf_pfn_unmap(attach);
-		goto out_failed;
-	}
-	return;
-
-out_failed:
 	atomic_inc(&iopt_dmabuf_remap_failures);
 	trace_iommufd_dmabuf_remap_failed(pages, attach->dmabuf, rc);
 }

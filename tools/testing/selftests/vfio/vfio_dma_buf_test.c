@@ -19,6 +19,8 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
+#include <linux/compiler.h>
+#include <linux/dma-buf.h>
 #include <linux/limits.h>
 #include <linux/pci_regs.h>
 #include <linux/types.h>
@@ -60,6 +62,20 @@ static off_t dma_buf_size(int fd)
 /*
  * Exports
  */
+static int write_file(const char *path, const char *value)
+{
+	int fd, ret = 0;
+
+	fd = open(path, O_WRONLY | O_TRUNC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, value, strlen(value)) < 0)
+		ret = -errno;
+	close(fd);
+
+	return ret;
+}
+
 FIXTURE(vfio_dma_buf)
 {
 	struct iommu *iommu;
@@ -180,6 +196,55 @@ TEST_F(vfio_dma_buf, file_closed_path_open)
 		ASSERT_EQ(0, close(fds[i]));
 	vfio_pci_cmd_clear(self->device, PCI_COMMAND_MEMORY);
 	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+}
+
+/* What may take longer than it should, in a thread of its own */
+struct task {
+	pthread_t thread;
+	struct vfio_pci_device *device;
+	int ret;
+	bool done;
+};
+
+static bool is_done_soon(struct task *task)
+{
+	int i;
+
+	for (i = 0; i < 100 && !READ_ONCE(task->done); i++)
+		usleep(100000);
+	return READ_ONCE(task->done);
+}
+
+static void *unbind_driver(void *arg)
+{
+	struct task *task = arg;
+
+	task->ret = write_file("/sys/bus/pci/drivers/vfio-pci/unbind", device_bdf);
+	WRITE_ONCE(task->done, true);
+	return NULL;
+}
+
+/* Nor does the driver wait for such a buffer */
+TEST_F(vfio_dma_buf, path_open_driver_unbound)
+{
+	struct task task = {};
+	char path[32];
+	int fd, path_fd;
+
+	fd = vfio_pci_dma_buf_export(self->device, self->bar, 0, page_size);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	path_fd = open(path, O_PATH | O_CLOEXEC);
+	ASSERT_LE(0, path_fd);
+	ASSERT_EQ(0, close(fd));
+	vfio_pci_device_cleanup(self->device);
+	self->device = NULL;
+
+	ASSERT_EQ(0, pthread_create(&task.thread, NULL, unbind_driver, &task));
+	EXPECT_TRUE(is_done_soon(&task));
+	ASSERT_EQ(0, close(path_fd));
+	ASSERT_EQ(0, pthread_join(task.thread, NULL));
+	EXPECT_EQ(0, task.ret);
+	ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/vfio-pci/bind", device_bdf));
 }
 
 #define EXPECT_EXPORT_ERRNO(_errno, _index, ...) do {			\
@@ -531,6 +596,53 @@ TEST_F(vfio_dma_buf_importer, decode)
 	}
 }
 
+/* Of the debugfs interface of sw_sync */
+struct sw_sync_create_fence_data {
+	__u32 value;
+	char name[32];
+	__s32 fence;
+};
+
+#define SW_SYNC_IOC_CREATE_FENCE _IOWR('W', 0, struct sw_sync_create_fence_data)
+#define SW_SYNC_IOC_INC		 _IOW('W', 1, __u32)
+
+static void *clear_decode(void *arg)
+{
+	struct task *task = arg;
+
+	vfio_pci_cmd_clear(task->device, PCI_COMMAND_MEMORY);
+	WRITE_ONCE(task->done, true);
+	return NULL;
+}
+
+/* Whoever has the buffer can add a fence. Nobody is there whom it could be of. */
+TEST_F(vfio_dma_buf_importer, fence_of_nobody)
+{
+	struct sw_sync_create_fence_data data = { .value = 1 };
+	struct dma_buf_import_sync_file import = { .flags = DMA_BUF_SYNC_RW };
+	struct task task = { .device = self->device };
+	__u32 inc = 1;
+	int timeline;
+
+	timeline = open("/sys/kernel/debug/sync/sw_sync", O_RDWR | O_CLOEXEC);
+	if (timeline < 0)
+		SKIP(return, "No fences by sw_sync (CONFIG_SW_SYNC)");
+	ASSERT_EQ(0, ioctl(timeline, SW_SYNC_IOC_CREATE_FENCE, &data));
+	import.fd = data.fence;
+	ASSERT_EQ(0, ioctl(self->fd, DMA_BUF_IOCTL_IMPORT_SYNC_FILE, &import));
+
+	ASSERT_EQ(0, pthread_create(&task.thread, NULL, clear_decode, &task));
+	EXPECT_TRUE(is_done_soon(&task));
+	ASSERT_EQ(0, ioctl(timeline, SW_SYNC_IOC_INC, &inc));
+	ASSERT_EQ(0, pthread_join(task.thread, NULL));
+	ASSERT_IMPORTERS(1, 0);
+	vfio_pci_cmd_set(self->device, PCI_COMMAND_MEMORY);
+	ASSERT_IMPORTERS(1, 1);
+
+	ASSERT_EQ(0, close(data.fence));
+	ASSERT_EQ(0, close(timeline));
+}
+
 TEST_F(vfio_dma_buf_importer, map_while_revoked)
 {
 	iova_t iova = iova_allocator_alloc(self->iovas, self->size);
@@ -601,20 +713,6 @@ TEST_F(vfio_dma_buf_importer, power_state)
 }
 
 #define FAIL_FUNCTION "/sys/kernel/debug/fail_function"
-
-static int write_file(const char *path, const char *value)
-{
-	int fd, ret = 0;
-
-	fd = open(path, O_WRONLY | O_TRUNC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, value, strlen(value)) < 0)
-		ret = -errno;
-	close(fd);
-
-	return ret;
-}
 
 /* Not every compiler keeps @function under its name */
 static bool can_fail_function(const char *function)

@@ -17,6 +17,8 @@
 #define L2_ALIAS_GPA		(2 * DMABUF_GPA)
 #define L2_ALIAS_PAGES		4
 
+#define L1_MARK			0x5ca1ab1e
+
 static u64 l1_tdp_root;
 
 static u64 l1_vmx_code(struct vmx_pages *vmx)
@@ -57,6 +59,8 @@ static void l1_guest_code(void *data)
 		GUEST_ASSERT_EQ(exit_code, SVM_EXIT_NPF);
 	}
 
+	/* Memory as any other, that of a table, too */
+	WRITE_ONCE(*(u64 *)l1_tdp_root, L1_MARK);
 	GUEST_DONE();
 }
 
@@ -219,6 +223,8 @@ TEST_F(dmabuf_nested, tables_in_memslot)
 		TEST_FAIL("Unexpected exit reason %u (%s)", self->vcpu->run->exit_reason,
 			  exit_reason_str(self->vcpu->run->exit_reason));
 	}
+
+	EXPECT_EQ(bar_read(&self->bar, 0), L1_MARK);
 }
 
 int main(int argc, char *argv[])
