@@ -655,7 +655,6 @@ TEST_F(vfio_dma_buf_mmap, type1)
 {
 	struct iova_allocator *iova_allocator;
 	struct dma_region region = { .size = page_size };
-	int i;
 
 	if (access("/dev/vfio/vfio", R_OK | W_OK))
 		SKIP(return, "No container (CONFIG_VFIO_CONTAINER)");
