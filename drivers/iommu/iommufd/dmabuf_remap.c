@@ -28,7 +28,6 @@
 #include <linux/atomic.h>
 #include <linux/debugfs.h>
 #include <linux/dma-buf.h>
-#include <linux/memcontrol.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 
@@ -70,6 +69,9 @@ static int iopt_dmabuf_remap(struct iopt_pages *pages,
 	int rc;
 
 	rc = iopt_dmabuf_map(pages, attach);
+	/* Revoked still, or again: another revalidate follows */
+	if (rc == -ENODEV)
+		return 0;
 	if (rc)
 		return rc;
 
@@ -88,21 +90,17 @@ static int iopt_dmabuf_remap(struct iopt_pages *pages,
 void iopt_dmabuf_revalidate(struct dma_buf_pfn_attachment *attach)
 {
 	struct iopt_pages *pages = attach->importer_priv;
-	struct mem_cgroup *memcg, *old_memcg;
+	struct mem_cgroup *old_memcg;
 	int rc;
 
 	/* Not set up yet, being released, or nothing was taken away */
 	if (!pages->dmabuf.attach || attach->mapped)
 		return;
 
-	memcg = get_mem_cgroup_from_mm(pages->source_mm);
-	old_memcg = set_active_memcg(memcg);
+	old_memcg = set_active_memcg(pages->dmabuf.memcg);
 	rc = iopt_dmabuf_remap(pages, attach);
 	set_active_memcg(old_memcg);
-	mem_cgroup_put(memcg);
-
-	/* Revoked still, or again: another revalidate follows */
-	if (!rc || rc == -ENODEV)
+	if (!rc)
 		return;
 
 	atomic_inc(&iopt_dmabuf_remap_failures);
