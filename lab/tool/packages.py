@@ -16,7 +16,8 @@ SETS = {
     'user': ['gcc', 'libc6-dev', 'make', 'rsync', 'libcap-dev', 'uuid-dev', 'busybox-static'],
     'cross-arm64': ['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'],
     'cross-riscv64': ['gcc-riscv64-linux-gnu'],
-    'check': ['g++', 'coccinelle', 'perl'],
+    # spatch loads libpython by the name that only the -dev package has.
+    'check': ['g++', 'coccinelle', 'libpython3-dev', 'perl'],
 }
 
 QEMU_OLDEST = 9
