@@ -356,6 +356,8 @@ EXPORT_SYMBOL_NS_GPL(dma_buf_pfn_mmap, "DMA_BUF");
  * there, and keeps them, must not take these.
  *
  * Context: Under mmap_lock.
+ *
+ * Return: true if it is one.
  */
 bool dma_buf_pfn_is_vma(const struct vm_area_struct *vma)
 {
