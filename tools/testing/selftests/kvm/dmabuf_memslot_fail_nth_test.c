@@ -8,6 +8,8 @@
 #include <glob.h>
 #include <unistd.h>
 
+#include <libvfio.h>
+
 #include "kvm_test_harness.h"
 #include "dmabuf_memslot.h"
 
@@ -29,20 +31,6 @@ FIXTURE(dmabuf_fail_nth)
 	int fd;
 };
 
-static bool write_file(const char *path, const char *val)
-{
-	int fd = open(path, O_WRONLY);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-
-	ok = write(fd, val, strlen(val)) == strlen(val);
-	close(fd);
-
-	return ok;
-}
-
 /*
  * kmemleak allocates beside everything else, and can do without, so that what fails
  * may be every second time its own.
@@ -57,10 +45,10 @@ static bool only_kmalloc_fails(bool only)
 		return false;
 
 	for (i = 0; i < caches.gl_pathc; i++)
-		ok &= write_file(caches.gl_pathv[i], only ? "1" : "0");
+		ok &= !file_write(caches.gl_pathv[i], only ? "1" : "0");
 	globfree(&caches);
 
-	return write_file("/sys/kernel/debug/failslab/cache-filter", only ? "Y" : "N") && ok;
+	return !file_write("/sys/kernel/debug/failslab/cache-filter", only ? "Y" : "N") && ok;
 }
 
 FIXTURE_SETUP(dmabuf_fail_nth)
@@ -71,12 +59,12 @@ FIXTURE_SETUP(dmabuf_fail_nth)
 	int i;
 
 	/* By default only allocations that can't sleep fail. */
-	if (!write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N"))
+	if (file_write("/sys/kernel/debug/failslab/ignore-gfp-wait", "N"))
 		SKIP(return, "needs CONFIG_FAILSLAB and debugfs");
-	write_file("/sys/kernel/debug/failslab/verbose", "0");
-	write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
-	write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N");
-	write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
+	file_write("/sys/kernel/debug/failslab/verbose", "0");
+	file_write("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
+	file_write("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem", "N");
+	file_write("/sys/kernel/debug/fail_page_alloc/verbose", "0");
 
 	self->nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
 	if (self->nth_fd < 0)

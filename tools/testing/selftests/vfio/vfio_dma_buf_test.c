@@ -62,20 +62,6 @@ static off_t dma_buf_size(int fd)
 /*
  * Exports
  */
-static int write_file(const char *path, const char *value)
-{
-	int fd, ret = 0;
-
-	fd = open(path, O_WRONLY | O_TRUNC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, value, strlen(value)) < 0)
-		ret = -errno;
-	close(fd);
-
-	return ret;
-}
-
 FIXTURE(vfio_dma_buf)
 {
 	struct iommu *iommu;
@@ -219,7 +205,7 @@ static void *unbind_driver(void *arg)
 {
 	struct task *task = arg;
 
-	task->ret = write_file("/sys/bus/pci/drivers/vfio-pci/unbind", device_bdf);
+	task->ret = file_write("/sys/bus/pci/drivers/vfio-pci/unbind", device_bdf);
 	WRITE_ONCE(task->done, true);
 	return NULL;
 }
@@ -244,7 +230,7 @@ TEST_F(vfio_dma_buf, path_open_driver_unbound)
 	ASSERT_EQ(0, close(path_fd));
 	ASSERT_EQ(0, pthread_join(task.thread, NULL));
 	EXPECT_EQ(0, task.ret);
-	ASSERT_EQ(0, write_file("/sys/bus/pci/drivers/vfio-pci/bind", device_bdf));
+	ASSERT_EQ(0, file_write("/sys/bus/pci/drivers/vfio-pci/bind", device_bdf));
 }
 
 #define EXPECT_EXPORT_ERRNO(_errno, _index, ...) do {			\
@@ -747,15 +733,15 @@ static int fail_function(const char *function)
 	char path[PATH_MAX], value[32];
 	int i, ret;
 
-	ret = write_file(FAIL_FUNCTION "/inject", function);
+	ret = file_write(FAIL_FUNCTION "/inject", function);
 	if (ret)
 		return ret;
 
 	snprintf_assert(path, sizeof(path), FAIL_FUNCTION "/%s/retval", function);
 	snprintf_assert(value, sizeof(value), "%#llx", (unsigned long long)-EIO);
-	ret = write_file(path, value);
+	ret = file_write(path, value);
 	for (i = 0; !ret && i < ARRAY_SIZE(files); i++)
-		ret = write_file(files[i][0], files[i][1]);
+		ret = file_write(files[i][0], files[i][1]);
 
 	return ret;
 }
@@ -778,7 +764,7 @@ TEST_F(vfio_dma_buf_importer, command_write_fails)
 	written = pwrite(device->fd, &cmd, sizeof(cmd),
 			 device->config_space.offset + PCI_COMMAND);
 	err = errno;
-	ASSERT_EQ(0, write_file(FAIL_FUNCTION "/inject", "\n"));
+	ASSERT_EQ(0, file_write(FAIL_FUNCTION "/inject", "\n"));
 
 	ASSERT_EQ(-1, written);
 	ASSERT_EQ(EIO, err);

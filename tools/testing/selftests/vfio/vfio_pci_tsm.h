@@ -67,19 +67,6 @@ static inline void get_devices(int *argc, char *argv[])
 }
 
 /* 0, or -errno */
-static inline int put(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, value, strlen(value)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 static inline int get(const char *path, char *buf, size_t size)
 {
 	int fd = open(path, O_RDONLY);
@@ -100,7 +87,7 @@ static inline int put_sim(const char *name, const char *value)
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), SIM "/%s", name);
-	return put(path, value);
+	return file_write(path, value);
 }
 
 /* A knob of the simulation for the device */
@@ -109,7 +96,7 @@ static inline int put_fn(const char *name, const char *value)
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), SIM "/%s/%s", device_bdf, name);
-	return put(path, value);
+	return file_write(path, value);
 }
 
 static inline const char *sim_state(void)
@@ -129,7 +116,7 @@ static inline int put_pci(const char *bdf, const char *name, const char *value)
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bdf, name);
-	return put(path, value);
+	return file_write(path, value);
 }
 
 /*
@@ -152,8 +139,8 @@ static inline long violations(void)
 /* Forget what VFIO remembers of a device, which nobody has open */
 static inline int rebind_driver(const char *bdf)
 {
-	return put("/sys/bus/pci/drivers/vfio-pci/unbind", bdf) ?:
-	       put("/sys/bus/pci/drivers/vfio-pci/bind", bdf);
+	return file_write("/sys/bus/pci/drivers/vfio-pci/unbind", bdf) ?:
+	       file_write("/sys/bus/pci/drivers/vfio-pci/bind", bdf);
 }
 
 /* In the PCI core's view, past what VFIO makes of it; ~0 if it cannot be read */

@@ -305,7 +305,7 @@ TEST_F(tsm_events, bus_reset)
 	ASSERT_EQ(0, tsm_bind(vmm));
 	snprintf(path, sizeof(path),
 		 "/sys/bus/pci/devices/%s/../reset_subordinate", device_bdf);
-	ret = put(path, "1");
+	ret = file_write(path, "1");
 	if (ret == -ENOENT)
 		SKIP(return, "%s is not below a bridge", device_bdf);
 	ASSERT_EQ(0, ret);
@@ -431,7 +431,7 @@ TEST_F_TIMEOUT(tsm_events, reset_races, 900)
 	for (i = 0; i < ARRAY_SIZE(racer); i++)
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, racer[i], vmm));
 	for (i = 0; i < 30; i++) {
-		ret = i % 3 ? put_pci(device_bdf, "reset", "1") : put(path, "1");
+		ret = i % 3 ? put_pci(device_bdf, "reset", "1") : file_write(path, "1");
 		EXPECT_TRUE(!ret || ret == -EAGAIN || ret == -ENOENT) {
 			TH_LOG("%d", ret);
 		}
@@ -453,12 +453,12 @@ static int suspend_devices(void)
 {
 	int ret;
 
-	ret = put("/sys/power/pm_test", "devices");
+	ret = file_write("/sys/power/pm_test", "devices");
 	if (ret)
 		return ret;
-	put("/sys/module/suspend/parameters/pm_test_delay", "0");
-	ret = put("/sys/power/state", "freeze");
-	put("/sys/power/pm_test", "none");
+	file_write("/sys/module/suspend/parameters/pm_test_delay", "0");
+	ret = file_write("/sys/power/state", "freeze");
+	file_write("/sys/power/pm_test", "none");
 	return ret;
 }
 
@@ -580,7 +580,7 @@ TEST_F_TIMEOUT(tsm_events, aer, 600)
 /* Has the device lock from when it takes the link away, and waits for the user */
 static void *driver_unbinder(void *arg)
 {
-	put("/sys/bus/pci/drivers/vfio-pci/unbind", arg);
+	file_write("/sys/bus/pci/drivers/vfio-pci/unbind", arg);
 	return NULL;
 }
 

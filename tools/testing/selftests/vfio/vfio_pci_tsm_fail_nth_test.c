@@ -52,9 +52,9 @@ static int only_kmalloc_fails(bool only)
 	if (glob("/sys/kernel/slab/kmalloc-*/failslab", 0, NULL, &caches))
 		return -ENOENT;
 	for (i = 0; i < caches.gl_pathc && !ret; i++)
-		ret = put(caches.gl_pathv[i], only ? "1" : "0");
+		ret = file_write(caches.gl_pathv[i], only ? "1" : "0");
 	globfree(&caches);
-	return ret ?: put("/sys/kernel/debug/failslab/cache-filter", only ? "Y" : "N");
+	return ret ?: file_write("/sys/kernel/debug/failslab/cache-filter", only ? "Y" : "N");
 }
 
 FIXTURE_SETUP(tsm_fail_nth)
@@ -62,15 +62,15 @@ FIXTURE_SETUP(tsm_fail_nth)
 	struct vmm *vmm = &self->vmm;
 
 	/* By default only allocations that cannot sleep fail */
-	if (put("/sys/kernel/debug/failslab/ignore-gfp-wait", "N"))
+	if (file_write("/sys/kernel/debug/failslab/ignore-gfp-wait", "N"))
 		SKIP(return, "Needs CONFIG_FAILSLAB and debugfs");
-	put("/sys/kernel/debug/failslab/verbose", "0");
+	file_write("/sys/kernel/debug/failslab/verbose", "0");
 	ASSERT_EQ(0, only_kmalloc_fails(!variant->pages));
-	put("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait",
-	    variant->pages ? "N" : "Y");
-	put("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem",
-	    variant->pages ? "N" : "Y");
-	put("/sys/kernel/debug/fail_page_alloc/verbose", "0");
+	file_write("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait",
+		   variant->pages ? "N" : "Y");
+	file_write("/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem",
+		   variant->pages ? "N" : "Y");
+	file_write("/sys/kernel/debug/fail_page_alloc/verbose", "0");
 
 	self->nth_fd = open("/proc/thread-self/fail-nth", O_RDWR);
 	if (self->nth_fd < 0)

@@ -26,7 +26,7 @@ static void *taker(void *arg)
 {
 	struct taker *taker = arg;
 
-	taker->ret = put(taker->path, taker->value);
+	taker->ret = file_write(taker->path, taker->value);
 	WRITE_ONCE(taker->done, true);
 	return NULL;
 }
@@ -124,7 +124,7 @@ TEST_F_TIMEOUT(tsm_unplug, driver, 600)
 	take(_metadata, self);
 	EXPECT_STREQ("CONFIG_UNLOCKED", sim_state());
 
-	ASSERT_EQ(0, put("/sys/bus/pci/drivers_probe", device_bdf));
+	ASSERT_EQ(0, file_write("/sys/bus/pci/drivers_probe", device_bdf));
 	vmm_open(&self->vmm, true);
 	self->request = request_eventfd(&self->vmm);
 	EXPECT_EQ(0, tsm_bind(&self->vmm));

@@ -50,27 +50,13 @@
 
 static const char *device_bdf;
 
-static int put(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-	int r;
-
-	if (fd < 0)
-		return -1;
-
-	r = write(fd, value, strlen(value)) < 0 ? -1 : 0;
-	close(fd);
-
-	return r;
-}
-
 static int put_fn(const char *name, const char *value)
 {
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), SIM "/%s/%s", device_bdf, name);
 
-	return put(path, value);
+	return file_write(path, value);
 }
 
 static int put_pci(const char *name, const char *value)
@@ -79,7 +65,7 @@ static int put_pci(const char *name, const char *value)
 
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", device_bdf, name);
 
-	return put(path, value);
+	return file_write(path, value);
 }
 
 static int reset_device(void)
@@ -288,7 +274,7 @@ FIXTURE_SETUP(dmabuf_tdi)
 	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM)))
 		SKIP(return, "needs VMs of type KVM_X86_SW_PROTECTED_VM");
 
-	put(SIM "/violations", "0");
+	file_write(SIM "/violations", "0");
 	put_fn("marks", "clear");
 
 	self->vm = dmabuf_vm_create(KVM_X86_SW_PROTECTED_VM, &self->vcpu);
@@ -593,10 +579,10 @@ TEST_F(dmabuf_tdi, order)
 			enable_memory(self);
 			break;
 		case 2:
-			ASSERT_EQ(put(SIM "/gone", "1"), 0);
+			ASSERT_EQ(file_write(SIM "/gone", "1"), 0);
 			expect_faults(self, PRIVATE_GPA, PRIVATE | REVOKED);
 			ASSERT_EQ(tsm_unbind(self), 0);
-			ASSERT_EQ(put(SIM "/gone", "0"), 0);
+			ASSERT_EQ(file_write(SIM "/gone", "0"), 0);
 			ASSERT_EQ(connect_device(), 0);
 			mark_shared(self);
 			break;
