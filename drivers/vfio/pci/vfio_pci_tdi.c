@@ -260,6 +260,12 @@ static int vfio_pci_tdi_shut_gate(struct vfio_pci_tdi *tdi, u32 tdi_id,
 	if (vfio_pci_tdi_state(tdi) != VFIO_PCI_TDI_UNBOUND ||
 	    vdev->sriov_active)
 		ret = -EBUSY;
+	/*
+	 * To attach a device turns ATS on, and it stays attached while it is bound.
+	 * One that is attached meanwhile may be seen as not attached.
+	 */
+	else if (data_race(!vdev->vdev.iommufd_attached))
+		ret = -ENXIO;
 	else if (vdev->pm_runtime_engaged || vdev->pdev->current_state != PCI_D0 ||
 		 !__vfio_pci_memory_enabled(vdev))
 		ret = -EIO;
@@ -872,7 +878,8 @@ bool vfio_pci_tdi_asks_reset(u8 cap_id, int pos, int offset, int count, u32 val)
  * that the TSM does not lock, may change: INTx disable, the BARs, the status
  * bits, the sizes of payload and read request, MSI. A VF does not have a memory
  * enable of its own. For a PF of bound VFs only Device Control counts, which is
- * theirs as well. Resets are not looked at, see vfio_pci_tdi_asks_reset().
+ * theirs as well, with the size of read requests. Resets are not looked at, see
+ * vfio_pci_tdi_asks_reset().
  *
  * Return: 0 or -EBUSY.
  *
@@ -928,6 +935,15 @@ int vfio_pci_tdi_check_config(struct vfio_pci_core_device *vdev, u8 cap_id,
 		if ((old ^ new) & ~(PCI_EXP_DEVCTL_PAYLOAD |
 				    PCI_EXP_DEVCTL_READRQ |
 				    PCI_EXP_DEVCTL_PHANTOM))
+			return -EBUSY;
+
+		/* It is passed on if it changes, but for a TDI not before the end */
+		old = get_unaligned_le16(vdev->vconfig + pos - offset +
+					 PCI_EXP_DEVCTL);
+		new = vfio_pci_tdi_overlay(old, PCI_EXP_DEVCTL, offset, count,
+					   val);
+		if (!vfio_pci_tdi_busy(vdev) &&
+		    (old ^ new) & PCI_EXP_DEVCTL_READRQ)
 			return -EBUSY;
 
 		pci_user_read_config_word(pdev, pos - offset + PCI_EXP_DEVCTL2,

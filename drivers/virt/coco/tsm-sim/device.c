@@ -28,13 +28,14 @@ u32 sim_device_function(struct pci_dev *pdev)
 	       TDISP_FUNCTION_SEGMENT_VALID;
 }
 
+/* What is reserved in Device Control of a VF, nearly all, is that of its PF */
 static void if_read_config(struct sim_fn *fn, u16 *command, u16 *devctl,
 			   u32 *bar)
 {
 	struct pci_dev *pdev = sim_pdev(fn);
 
 	pci_read_config_word(pdev, PCI_COMMAND, command);
-	pcie_capability_read_word(pdev, PCI_EXP_DEVCTL, devctl);
+	pcie_capability_read_word(pci_physfn(pdev), PCI_EXP_DEVCTL, devctl);
 	for (int i = 0; i < PCI_STD_NUM_BARS; i++)
 		pci_read_config_dword(pdev, PCI_BASE_ADDRESS_0 + i * 4,
 				      &bar[i]);

@@ -96,6 +96,7 @@ FIXTURE(udmabuf)
 	int dfd;
 	size_t size;
 	void *mem;
+	__u64 bad_pfn;
 	__u32 ioas_id;
 	__u32 stdev_id;
 	__u32 idev_id;
@@ -206,6 +207,12 @@ FIXTURE_TEARDOWN(udmabuf)
 		return;
 	test_ioctl_set_default_memory_limit();
 	teardown_iommufd(self->fd, _metadata);
+
+	/* Or it is given to somebody else, when the pool of huge pages shrinks */
+	if (self->bad_pfn) {
+		EXPECT_EQ(0, hwpoison("unpoison-pfn", self->bad_pfn));
+		EXPECT_EQ(0, page_flag(self->bad_pfn, KPF_HWPOISON));
+	}
 }
 
 /* The offset into the memfd of an offset into the buffer */
@@ -360,7 +367,6 @@ TEST_F(udmabuf, dirty)
 	}
 }
 
-/* The bad page is lost until the next boot */
 TEST_F(udmabuf, hwpoison)
 {
 	size_t bad = self->size / 2 & ~(PAGE_SIZE - 1), offset;
@@ -369,7 +375,7 @@ TEST_F(udmabuf, hwpoison)
 	void *mem;
 
 	if (variant->memory_limit)
-		SKIP(return, "One lost page is enough");
+		SKIP(return, "One bad page is enough");
 	if (access(HWPOISON "/corrupt-pfn", W_OK))
 		SKIP(return, "No hwpoison-inject");
 
@@ -383,6 +389,7 @@ TEST_F(udmabuf, hwpoison)
 	ASSERT_EQ(0, pfn_of(mem, &pfn));
 	hwpoison("corrupt-pfn", pfn);
 	ASSERT_EQ(1, page_flag(pfn, KPF_HWPOISON));
+	self->bad_pfn = pfn;
 
 	test_err_ioctl_ioas_map_file(EHWPOISON, self->dfd, 0, self->size, &iova);
 	for (offset = 0; offset < self->size; offset += PAGE_SIZE) {

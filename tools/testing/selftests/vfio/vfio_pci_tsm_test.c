@@ -558,6 +558,18 @@ TEST_F(tsm, requests)
 	close(shared);
 }
 
+/* What attaching changes in the device has to be done before the bind */
+TEST_F(tsm, not_attached)
+{
+	struct vmm *vmm = &self->vmm;
+
+	ASSERT_EQ(0, detach(vmm));
+	EXPECT_EQ(-ENXIO, tsm_bind(vmm));
+	EXPECT_UNBOUND(vmm);
+	ASSERT_EQ(0, attach(vmm, vmm->iommu->ioas_id));
+	EXPECT_EQ(0, tsm_bind(vmm));
+}
+
 /* What a bound device is attached to stays, also where userspace cannot be told so */
 TEST_F(tsm, attach_that_cannot_be_told)
 {
@@ -1322,6 +1334,12 @@ TEST(vf)
 	command = config_read(&pf, exp + PCI_EXP_DEVCTL, 2) |
 		  PCI_EXP_DEVCTL_BCR_FLR;
 	EXPECT_EQ(-EBUSY, config_write(&pf, exp + PCI_EXP_DEVCTL, &command, 2));
+	/* What VFs do not have themselves: the same as before, and another size */
+	command = config_read(&pf, exp + PCI_EXP_DEVCTL, 2);
+	EXPECT_EQ(2, config_write(&pf, exp + PCI_EXP_DEVCTL, &command, 2));
+	command ^= PCI_EXP_DEVCTL_READRQ_256B;
+	EXPECT_EQ(-EBUSY, config_write(&pf, exp + PCI_EXP_DEVCTL, &command, 2));
+	EXPECT_STREQ("CONFIG_LOCKED", sim_state());
 	pm = find_cap(&pf, PCI_CAP_ID_PM);
 	command = 3;
 	if (pm)

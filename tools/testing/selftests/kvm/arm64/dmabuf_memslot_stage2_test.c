@@ -6,9 +6,12 @@
  *
  * See dmabuf_memslot.h for the device that is needed.
  */
+#include <signal.h>
 #include <unistd.h>
 
+#include <asm/barrier.h>
 #include <linux/dma-heap.h>
+#include <linux/udmabuf.h>
 
 #include "../../../../../drivers/iommu/iommufd/iommufd_test.h"
 
@@ -16,6 +19,8 @@
 #include "dmabuf_memslot.h"
 
 #define BUF_SIZE		((u64)SZ_2M)
+
+#define RING_SIZE		((u32)SZ_64K)
 
 #define INSN_RET		0xd65f03c0
 
@@ -232,6 +237,46 @@ static void create_guest(FIXTURE_DATA(dmabuf_stage2) *self, void *code, gva_t gv
 	vcpu_args_set(self->vcpu, 1, gva);
 }
 
+/*
+ * A guest with a dirty ring, in a VM that splits blocks of what is logged page by page, as
+ * userspace resets entries of the ring.
+ */
+static void create_logged_guest(FIXTURE_DATA(dmabuf_stage2) *self)
+{
+	struct kvm_userspace_memory_region2 slot0;
+	u64 size;
+
+	kvm_vm_free(self->vm);
+	self->vm = vm_create(1);
+
+	/* Blocks are to be split from the first memslot on. */
+	slot0 = memslot2region(self->vm, 0)->region;
+	size = slot0.memory_size;
+	slot0.memory_size = 0;
+	vm_ioctl(self->vm, KVM_SET_USER_MEMORY_REGION2, &slot0);
+	vm_enable_cap(self->vm, KVM_CAP_ARM_EAGER_SPLIT_CHUNK_SIZE, BUF_SIZE);
+	slot0.memory_size = size;
+	vm_ioctl(self->vm, KVM_SET_USER_MEMORY_REGION2, &slot0);
+
+	vm_enable_cap(self->vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+		      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
+	vm_enable_dirty_ring(self->vm, RING_SIZE);
+
+	self->vcpu = vm_vcpu_add(self->vm, 0, dmabuf_guest_code);
+	kvm_arch_vm_finalize_vcpus(self->vm);
+}
+
+/* Reset the first page of the memslot, whether or not KVM has put it into the ring. */
+static void reset_first_page(struct kvm_vcpu *vcpu, u32 slot)
+{
+	struct kvm_dirty_gfn *gfn = vcpu_map_dirty_ring(vcpu);
+
+	gfn->slot = slot;
+	gfn->offset = 0;
+	smp_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
+	TEST_ASSERT_EQ(kvm_vm_reset_dirty_ring(vcpu->vm), 1);
+}
+
 /* Returns the exception that the guest took, zero for none. */
 static u64 run_guest(struct kvm_vcpu *vcpu)
 {
@@ -321,6 +366,47 @@ TEST_F(dmabuf_stage2, restart)
 	buf = line[0];
 	TH_LOG("RAM %s mapped", ram ? "stays" : "isn't");
 	EXPECT_EQ(buf, ram);
+}
+
+/* Nothing of a buffer is ever logged, whatever userspace writes to the ring. */
+TEST_F(dmabuf_stage2, reset_not_logged)
+{
+	create_logged_guest(self);
+	vm_set_dmabuf(self->vm, DMABUF_SLOT, 0, DMABUF_GPA, BUF_SIZE, self->fd, 0);
+
+	guest_write(self->vcpu, DMABUF_GPA, 0x1);
+	EXPECT_LEAF(DMABUF_GPA, true, false, "BLK MEM/NORMAL-NC");
+
+	reset_first_page(self->vcpu, DMABUF_SLOT);
+	EXPECT_LEAF(DMABUF_GPA, true, false, "BLK MEM/NORMAL-NC");
+
+	/* Without FEAT_S2FWB, the caches would be cleaned of what is mapped as memory. */
+	bar_set_decode(&self->bar, false);
+	guest_faults(self->vcpu, DMABUF_GPA, KVM_MEMORY_EXIT_FLAG_REVOKED);
+}
+
+/* Nor can the mmap of a BAR be logged. */
+TEST_F(dmabuf_stage2, reset_vma)
+{
+	struct kvm_userspace_memory_region2 region = {
+		.slot = DMABUF_SLOT,
+		.guest_phys_addr = DMABUF_GPA,
+		.memory_size = BUF_SIZE,
+	};
+	void *hva;
+
+	hva = bar_mmap(&self->bar, 0, BUF_SIZE);
+	create_logged_guest(self);
+	region.userspace_addr = (unsigned long)hva;
+	vm_ioctl(self->vm, KVM_SET_USER_MEMORY_REGION2, &region);
+
+	guest_write(self->vcpu, DMABUF_GPA, 0x1);
+	EXPECT_LEAF(DMABUF_GPA, true, false, "BLK MEM/NORMAL-NC");
+
+	reset_first_page(self->vcpu, DMABUF_SLOT);
+	EXPECT_LEAF(DMABUF_GPA, true, false, "BLK MEM/NORMAL-NC");
+
+	munmap(hva, BUF_SIZE);
 }
 
 /* An attempt to execute from a BAR is the guest's fault, and never makes it executable. */
@@ -523,6 +609,95 @@ TEST_F(dmabuf_pkvm, other_vm)
 	EXPECT_EQ(ioctl(self->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_DMABUF), KVM_DMABUF_SHARED);
 	EXPECT_EQ(set_slot(self->vm_fd, 0, self->bar_fd), EOPNOTSUPP);
 	EXPECT_EQ(set_slot(self->vm_fd, 0, self->ram_fd), 0);
+}
+
+static int udmabuf_create(int memfd)
+{
+	struct udmabuf_create create = { .memfd = memfd, .size = BUF_SIZE };
+	int dev = open("/dev/udmabuf", O_RDWR);
+	int fd;
+
+	if (dev < 0)
+		return -1;
+
+	fd = ioctl(dev, UDMABUF_CREATE, &create);
+	TEST_ASSERT(fd >= 0, "UDMABUF_CREATE failed, errno = %d (%s)", errno, strerror(errno));
+	close(dev);
+
+	return fd;
+}
+
+static void do_nothing(int sig)
+{
+}
+
+/*
+ * Let a protected VM run from the memory, whatever is in there: all that counts is that
+ * the page isn't the host's any more.
+ */
+static void donate_first_page(int vm_fd, void *mem)
+{
+	struct kvm_userspace_memory_region region = {
+		.memory_size = BUF_SIZE,
+		.userspace_addr = (unsigned long)mem,
+	};
+	struct sigaction action = { .sa_handler = do_nothing };
+	struct kvm_vcpu_init init;
+	int vcpu_fd;
+
+	TEST_ASSERT(!ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region),
+		    "No memory for the protected VM, errno = %d (%s)", errno, strerror(errno));
+	vcpu_fd = ioctl(vm_fd, KVM_CREATE_VCPU, 0);
+	TEST_ASSERT(vcpu_fd >= 0, "No vCPU, errno = %d (%s)", errno, strerror(errno));
+	TEST_ASSERT(!ioctl(vm_fd, KVM_ARM_PREFERRED_TARGET, &init) &&
+		    !ioctl(vcpu_fd, KVM_ARM_VCPU_INIT, &init),
+		    "KVM_ARM_VCPU_INIT failed, errno = %d (%s)", errno, strerror(errno));
+
+	/* An instruction that doesn't exist, at the vector of that exception as well. */
+	sigaction(SIGALRM, &action, NULL);
+	alarm(2);
+	TEST_ASSERT(ioctl(vcpu_fd, KVM_RUN, NULL) == -1 && errno == EINTR,
+		    "The protected VM has stopped, errno = %d (%s)", errno, strerror(errno));
+	close(vcpu_fd);
+}
+
+/* What a protected VM has nobody else gets, and the VMM is told which page that is. */
+TEST_F(dmabuf_pkvm, page_of_protected_vm)
+{
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	int memfd, fd;
+	void *mem;
+
+	memfd = memfd_create("dmabuf_memslot_stage2", MFD_ALLOW_SEALING);
+	ASSERT_GE(memfd, 0);
+	ASSERT_EQ(ftruncate(memfd, BUF_SIZE), 0);
+	ASSERT_EQ(fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	mem = mmap(NULL, BUF_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	ASSERT_NE(mem, MAP_FAILED);
+	memset(mem, 0, BUF_SIZE);
+	fd = udmabuf_create(memfd);
+	if (fd < 0)
+		SKIP(return, "no udmabuf");
+
+	self->vm_fd = create_vm(KVM_VM_TYPE_ARM_PROTECTED);
+	ASSERT_GE(self->vm_fd, 0);
+	donate_first_page(self->vm_fd, mem);
+
+	vm = dmabuf_vm_create(DMABUF_VM_DEFAULT, &vcpu);
+	vm_set_dmabuf(vm, DMABUF_SLOT, 0, DMABUF_GPA, BUF_SIZE, fd, 0);
+	guest_start(vcpu, GUEST_READ, DMABUF_GPA, 0);
+	guest_faults(vcpu, DMABUF_GPA, 0);
+
+	/* It's gone, and the page is anybody's. */
+	close(self->vm_fd);
+	self->vm_fd = -1;
+	EXPECT_EQ(guest_read(vcpu, DMABUF_GPA), 0);
+
+	kvm_vm_free(vm);
+	close(fd);
+	munmap(mem, BUF_SIZE);
+	close(memfd);
 }
 
 int main(int argc, char *argv[])

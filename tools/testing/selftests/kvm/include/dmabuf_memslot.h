@@ -3,9 +3,9 @@
  * Helpers for tests of memslots that are backed by a dma-buf (KVM_MEM_DMABUF).
  *
  * The buffers are exported from a BAR of a VFIO device.  The tests need a BAR
- * that behaves like memory, e.g. QEMU's ivshmem-plain has one.  No BAR is ever
- * mapped into the test, the host's side of it is read and written by means of
- * the VFIO region.
+ * that behaves like memory, e.g. QEMU's ivshmem-plain has one.  No BAR is mapped
+ * into the test unless it says so with bar_mmap(), the host's side of it is read
+ * and written by means of the VFIO region.
  */
 #ifndef SELFTEST_KVM_DMABUF_MEMSLOT_H
 #define SELFTEST_KVM_DMABUF_MEMSLOT_H
@@ -67,6 +67,9 @@ void bar_set_decode(struct dmabuf_bar *bar, bool on);
 
 /* And so it is in low power, which takes no access to the device. */
 void bar_set_low_power(struct dmabuf_bar *bar, bool low);
+
+/* As VMs have it without buffers, aligned to its size. */
+void *bar_mmap(struct dmabuf_bar *bar, u64 offset, u64 size);
 
 int bar_export_ranges(struct dmabuf_bar *bar, u32 open_flags,
 		      const struct vfio_region_dma_range *ranges, u32 nr);

@@ -119,6 +119,25 @@ void bar_set_low_power(struct dmabuf_bar *bar, bool low)
 		    low ? "ENTRY" : "EXIT", -r, strerror(-r));
 }
 
+void *bar_mmap(struct dmabuf_bar *bar, u64 offset, u64 size)
+{
+	void *reserved, *start;
+
+	reserved = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(reserved != MAP_FAILED, "No address space for 0x%lx bytes", size);
+
+	start = align_ptr_up(reserved, size);
+	if (start > reserved)
+		kvm_munmap(reserved, start - reserved);
+	kvm_munmap(start + size, reserved + size - start);
+
+	start = mmap(start, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		     bar->device->fd, bar->device->bars[bar->index].info.offset + offset);
+	TEST_ASSERT(start != MAP_FAILED, "Can't map BAR%d at 0x%lx", bar->index, offset);
+
+	return start;
+}
+
 int bar_export_ranges(struct dmabuf_bar *bar, u32 open_flags,
 		      const struct vfio_region_dma_range *ranges, u32 nr)
 {
