@@ -456,14 +456,14 @@ static void __vfio_pci_tdi_unbind(struct vfio_pci_tdi *tdi)
  *
  * Return: 0 on success. -EBUSY if it is bound already, or not unbound after an
  * error, or if SR-IOV is enabled, while it or its PF is being reset or recovers
- * from an error of the bus, or once its MMIO was mapped by who cannot be told to
- * unmap it. -EOPNOTSUPP without a TSM
- * that can bind the device, if its driver is not made for it, if it was not opened
- * by its cdev, or if a page of the MSI-X table would become private. -ENXIO if the
- * file was not given to a VM before the device was opened. -EIO while memory decode
- * is disabled, while the device, its PF or its DSM is in a low power state, after an
- * error of the bus, or if the TDI failed or was taken away. -ENODEV if the device is
- * closed. -EINTR. Or an error of the TSM.
+ * from an error of the bus, while another VF of its PF is being opened, or once its
+ * MMIO was mapped by who cannot be told to unmap it. -EOPNOTSUPP without a TSM that
+ * can bind the device, if its driver is not made for it, if it was not opened by its
+ * cdev, or if a page of the MSI-X table would become private. -ENXIO if the file was
+ * not given to a VM before the device was opened, or if the device is not attached to
+ * a page table. -EIO while memory decode is disabled, while the device, its PF or its
+ * DSM is in a low power state, after an error of the bus, or if the TDI failed or was
+ * taken away. -ENODEV if the device is closed. -EINTR. Or an error of the TSM.
  *
  * Context: process context, takes tdi->lock, see the head of the file. Lasts as
  * long as the TSM does.
@@ -874,12 +874,12 @@ bool vfio_pci_tdi_asks_reset(u8 cap_id, int pos, int offset, int count, u32 val)
  * @count: number of bytes, up to four
  * @val: what is written
  *
- * What a register is set to already is no change. Registers that are virtual, or
- * that the TSM does not lock, may change: INTx disable, the BARs, the status
- * bits, the sizes of payload and read request, MSI. A VF does not have a memory
- * enable of its own. For a PF of bound VFs only Device Control counts, which is
- * theirs as well, with the size of read requests. Resets are not looked at, see
- * vfio_pci_tdi_asks_reset().
+ * What a register that VFIO knows is set to already is no change. Registers that
+ * are virtual, or that the TSM does not lock, may change: INTx disable, the BARs, the
+ * status bits, the sizes of payload and read request, MSI. A VF does not have a memory
+ * enable of its own. For a PF of bound VFs only these count: Device Control, with the
+ * size of read requests, and Device Control 2, which are theirs as well, and what VFIO
+ * does not know. Resets are not looked at, see vfio_pci_tdi_asks_reset().
  *
  * Return: 0 or -EBUSY.
  *

@@ -388,8 +388,8 @@ TEST_F(udmabuf, hwpoison)
 	memset(mem, 1, PAGE_SIZE);
 	ASSERT_EQ(0, pfn_of(mem, &pfn));
 	hwpoison("corrupt-pfn", pfn);
-	ASSERT_EQ(1, page_flag(pfn, KPF_HWPOISON));
 	self->bad_pfn = pfn;
+	ASSERT_EQ(1, page_flag(pfn, KPF_HWPOISON));
 
 	test_err_ioctl_ioas_map_file(EHWPOISON, self->dfd, 0, self->size, &iova);
 	for (offset = 0; offset < self->size; offset += PAGE_SIZE) {
