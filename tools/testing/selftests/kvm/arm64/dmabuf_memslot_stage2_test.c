@@ -275,6 +275,7 @@ static void reset_first_page(struct kvm_vcpu *vcpu, u32 slot)
 
 	gfn->slot = slot;
 	gfn->offset = 0;
+	/* Pairs with the smp_load_acquire() in kvm_dirty_gfn_harvested() */
 	smp_store_release(&gfn->flags, KVM_DIRTY_GFN_F_RESET);
 	TEST_ASSERT_EQ(kvm_vm_reset_dirty_ring(vcpu->vm), 1);
 }
