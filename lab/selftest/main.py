@@ -610,8 +610,13 @@ def results_are_read_right(repo):
     assert fails('1..1\nok 1 a\n', 137, seconds=9, limit=9), 'a timeout is not noticed'
     assert ktap.binary('s/b', 'requires /dev/x\n', 4)[0].status == 'skip'
     assert ktap.binary('s/b', '1..0 # SKIP no\n', 4)[0].status == 'skip'
-    nested = ('KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: suite\n    1..2\n    ok 1 good\n    not ok 2 bad\n'
+    text = ('1..2\n# a.c:1:one:Expected 1 (1) == f() (1)\nok 1 one\n#  RUN           two ...\n# a.c:2:two:Expected 1 (1) == f() (0)\n'
+            '# two: Test terminated by assertion\n#          FAIL  two\nnot ok 2 two\n')
+    assert fails(text, 1)[0].why == 'a.c:2:two:Expected 1 (1) == f() (0)\ntwo: Test terminated by assertion'
+    nested = ('KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: suite\n    1..2\n    ok 1 good\n'
+              '    # bad: EXPECTATION FAILED at a.c:3\n    Expected err == 0, but\n        err == -4 (0xfffffffc)\n    not ok 2 bad\n'
               'not ok 1 suite\n')
+    assert ktap.kunit(nested)[1].why == 'bad: EXPECTATION FAILED at a.c:3\nExpected err == 0, but', ktap.kunit(nested)[1].why
     found = {r.name: r.status for r in ktap.kunit(nested)}
     assert found == {'kunit/suite/good': 'pass', 'kunit/suite/bad': 'fail'}, found
 

@@ -261,18 +261,15 @@ def compiled(series):
     command = [*build.make_command(arch, out), 'W=1']
     config.configure(ARCH, CONFIG, series.tree, out, build.make_command(arch, out), log)
     env = build.build_environment(series.tree)
-    # Of drivers as large as those of GPUs only the object itself.
-    folders = sorted({'arch/x86/kvm/' if p.startswith('virt/kvm/') else f'{p[:-2]}.o' if p.startswith('drivers/gpu/') else
-                      f'{os.path.dirname(p)}/' for p in sources})
-    # First everything, then the touched objects again, with sparse beside the compiler.
+    objects = sorted({'arch/x86/kvm/' if p.startswith(('virt/kvm/', 'arch/x86/kvm/')) else f'{p[:-2]}.o' for p in sources})
     logged('compile what is touched', [*command, 'prepare', 'modules_prepare'], log, cwd=series.tree, env=env, append=True,
            count=r'^  CC\b')
-    logged('compile what is touched', [*command, *folders], log, cwd=series.tree, env=env, append=True, count=r'^  CC\b')
+    # What is up to date is not checked.
     for path in sources:
         for place in (path, f'arch/x86/kvm/{os.path.basename(path)}' if path.startswith('virt/kvm/') else path):
             (out / place).with_suffix('.o').unlink(missing_ok=True)
     log = paths.LOGS / 'check-sparse.log'
-    logged('sparse and W=1', [*command, 'C=1', f'CHECK={program}', 'CC=gcc', *folders], log, cwd=series.tree, env=env,
+    logged('sparse and W=1', [*command, 'C=1', f'CHECK={program}', 'CC=gcc', *objects], log, cwd=series.tree, env=env,
            count=r'^  CHECK\b')
     text = log.read_text(errors='replace')
     checked = {os.path.normpath(line.split()[1]) for line in text.splitlines() if line.startswith('  CHECK ')}

@@ -6,6 +6,9 @@ import re
 PASS, FAIL, SKIP = 'pass', 'fail', 'skip'
 LINE = re.compile(r'^(\s*)(not ok|ok)\s+(\d+)\s*(?:-\s+)?(.*?)\s*(?:#\s*(SKIP|TODO)?\b\s*(.*))?$', re.I)
 PLAN = re.compile(r'^(\s*)1\.\.(\d+)\s*(?:#\s*SKIP\s*(.*))?$')
+# What the harness says of an expectation and of a time limit, and KUnit in lines of its own
+WHY = re.compile(r'^\s*#?\s*(\S+\.[ch]:\d+:.*|\S+: Test terminated .*|\S+: (?:EXPECTATION|ASSERTION) FAILED.*|Expected .*)$')
+LINES = 10
 KSFT_SKIP = 4
 
 
@@ -28,8 +31,9 @@ def unique(name, taken):
 
 def binary(name, text, code, seconds=None, limit=None):
     """The results of one selftest program: its own TAP lines, and its exit code."""
-    results, taken, planned, seen = [], set(), None, 0
+    results, taken, planned, seen, said = [], set(), None, 0, []
     for line in text.splitlines():
+        said += WHY.findall(line)
         plan = PLAN.match(line)
         if plan and not plan[1] and planned is None:
             planned = int(plan[2])
@@ -42,7 +46,8 @@ def binary(name, text, code, seconds=None, limit=None):
         seen += 1
         status = SKIP if (match[5] or '').upper() == 'SKIP' else PASS if match[2].lower() == 'ok' else FAIL
         test = match[4].strip() or match[3]
-        results.append(Result(unique(f'{name}/{test}'.replace(' ', '_'), taken), status, match[6] or ''))
+        results.append(Result(unique(f'{name}/{test}'.replace(' ', '_'), taken), status, why(status, match[6], said)))
+        said = []
     if code in (124, 137, 143) and limit and seconds is not None and seconds >= limit:
         results.append(Result(name, FAIL, f'not done after {limit} s', seconds))
     elif planned is not None and seen < planned:
@@ -58,6 +63,11 @@ def binary(name, text, code, seconds=None, limit=None):
     return results
 
 
+def why(status, comment, said):
+    """The comment of a result, and what was not as expected, for who has no other log."""
+    return comment or ('\n'.join(said[:LINES]) if status == FAIL else '')
+
+
 def reason(text):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for line in lines:
@@ -68,7 +78,7 @@ def reason(text):
 
 def kunit(text, prefix='kunit'):
     """The leaves of nested KTAP, as prefix/suite/case."""
-    results, taken, stack = [], set(), {}
+    results, taken, stack, said = [], set(), {}, []
     for line in text.splitlines():
         sub = re.match(r'^(\s*)# Subtest: (.*)$', line)
         if sub:
@@ -76,6 +86,7 @@ def kunit(text, prefix='kunit'):
             stack = {d: n for d, n in stack.items() if d < depth}
             stack[depth] = sub[2].strip()
             continue
+        said += WHY.findall(line)
         match = LINE.match(line)
         if not match:
             continue
@@ -91,5 +102,6 @@ def kunit(text, prefix='kunit'):
         parents = [stack[d] for d in sorted(stack) if d <= depth]
         status = SKIP if (match[5] or '').upper() == 'SKIP' else PASS if match[2].lower() == 'ok' else FAIL
         path = '/'.join([prefix, *parents, name]).replace(' ', '_')
-        results.append(Result(unique(path, taken), status, match[6] or ''))
+        results.append(Result(unique(path, taken), status, why(status, match[6], said)))
+        said = []
     return results

@@ -531,7 +531,7 @@ static struct device_attribute *sysfs_attr(const char *name)
 	return *attr ? container_of(*attr, struct device_attribute, attr) : NULL;
 }
 
-static ssize_t sysfs_disconnect(struct mock_tsm *mock)
+static ssize_t sysfs_disconnect_fn(struct mock_tsm *mock, struct mock_fn *fn)
 {
 	struct device_attribute *attr = sysfs_attr("disconnect");
 	const char *name = dev_name(&mock->tsm_dev->dev);
@@ -539,7 +539,12 @@ static ssize_t sysfs_disconnect(struct mock_tsm *mock)
 	if (!attr)
 		return -ENOENT;
 
-	return attr->store(&mock->fn[0]->pdev.dev, attr, name, strlen(name));
+	return attr->store(&fn->pdev.dev, attr, name, strlen(name));
+}
+
+static ssize_t sysfs_disconnect(struct mock_tsm *mock)
+{
+	return sysfs_disconnect_fn(mock, mock->fn[0]);
 }
 
 /* The system call would be made again, which this thread cannot */
@@ -719,6 +724,27 @@ static void disconnect_while_enabling_sriov(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, mock->fn[1]->pdev.tsm);
 }
 
+/* A switch with a DSM was connected first, and then function 0, which has one, too */
+static void disconnect_of_switch(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *fn = &mock->fn[1]->pdev;
+
+	KUNIT_ASSERT_EQ(test, mock_connect_above(mock, 1), 0);
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	KUNIT_EXPECT_EQ(test, sysfs_disconnect_fn(mock, mock->above), -EBUSY);
+	EXPECT_LOG(test, "b");
+	unbind(mock, 1);
+	EXPECT_LOG(test, "u");
+
+	KUNIT_EXPECT_GT(test, sysfs_disconnect(mock), 0);
+	EXPECT_LOG(test, "dx");
+	KUNIT_EXPECT_NOT_NULL(test, fn->tsm);
+	KUNIT_EXPECT_GT(test, sysfs_disconnect_fn(mock, mock->above), 0);
+	EXPECT_LOG(test, "xdx");
+	KUNIT_EXPECT_NULL(test, fn->tsm);
+}
+
 static void guest_req_arch(struct kunit *test)
 {
 	struct mock_tsm *mock = test->priv;
@@ -796,6 +822,7 @@ static struct kunit_case tsm_cases[] = {
 	KUNIT_CASE(tdi_error_in_bind),
 	KUNIT_CASE(disconnect_while_bound),
 	KUNIT_CASE(disconnect_while_enabling_sriov),
+	KUNIT_CASE(disconnect_of_switch),
 	KUNIT_CASE(sysfs_does_not_wait),
 	KUNIT_CASE(requests_let_sysfs_in),
 	KUNIT_CASE(signal_ends_wait),

@@ -285,9 +285,8 @@ static struct mock_fn *mock_fn_alloc(struct pci_bus *bus, int nr)
 	return fn;
 }
 
-static int mock_fn_connect(struct mock_tsm *mock, int nr)
+static int mock_fn_connect(struct mock_tsm *mock, struct mock_fn *fn)
 {
-	struct mock_fn *fn = mock->fn[nr];
 	int rc;
 
 	mutex_init(&fn->tsm.lock);
@@ -295,6 +294,18 @@ static int mock_fn_connect(struct mock_tsm *mock, int nr)
 				      mock->tsm_dev);
 	if (!rc)
 		fn->pdev.tsm = &fn->tsm.base_tsm;
+	return rc;
+}
+
+/* A context for what is above, and function @nr is behind it */
+int mock_connect_above(struct mock_tsm *mock, int nr)
+{
+	int rc;
+
+	mock->above->pdev.bus = &mock->bus;
+	rc = mock_fn_connect(mock, mock->above);
+	if (!rc)
+		mock->fn[nr]->pdev.tsm->dsm_dev = &mock->above->pdev;
 	return rc;
 }
 
@@ -356,7 +367,7 @@ int mock_tsm_init(struct kunit *test)
 	mock->tsm_dev = tsm_register(NULL, &mock->ops);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, mock->tsm_dev);
 	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++)
-		KUNIT_ASSERT_EQ(test, mock_fn_connect(mock, i), 0);
+		KUNIT_ASSERT_EQ(test, mock_fn_connect(mock, mock->fn[i]), 0);
 	return 0;
 }
 

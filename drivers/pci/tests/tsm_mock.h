@@ -36,7 +36,10 @@ struct mock_tsm {
 	/* Of the architecture, which may look for the domain here: all 0 */
 	u8 sysdata[256] __aligned(8);
 	struct mock_fn *fn[2];
-	/* Without a TSM context: see mock_below() and mock_virtfn() */
+	/*
+	 * Without a TSM context, unless with mock_connect_above(): see mock_below()
+	 * and mock_virtfn()
+	 */
 	struct mock_fn *above;
 	struct tsm_dev *tsm_dev;
 	struct pci_tsm_ops ops;
@@ -68,6 +71,7 @@ void mock_bar(struct mock_fn *fn, int bar, u64 start, u64 len,
 	      unsigned long flags);
 void mock_msix(struct mock_fn *fn, u16 vectors, u32 table, u32 pba);
 void mock_below(struct mock_tsm *mock);
+int mock_connect_above(struct mock_tsm *mock, int nr);
 bool mock_virtfn(struct mock_tsm *mock, int nr, struct mock_fn *physfn);
 
 /* The log must be @expected, and is empty afterwards */

@@ -14,6 +14,7 @@
 #include <linux/bitfield.h>
 #include <linux/cleanup.h>
 #include <linux/delay.h>
+#include <linux/ktime.h>
 #include <linux/random.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -42,10 +43,9 @@ u32 sim_fail_connect;
 static int step(struct sim_fn *fn, enum sim_step step)
 {
 	u32 error = READ_ONCE(fn->fail[step]);
-	unsigned long start = jiffies;
+	ktime_t start = ktime_get();
 
-	while (time_before(jiffies,
-			   start + msecs_to_jiffies(READ_ONCE(fn->delay[step])))) {
+	while (ktime_ms_delta(ktime_get(), start) < READ_ONCE(fn->delay[step])) {
 		if (fatal_signal_pending(current) && !READ_ONCE(fn->stubborn))
 			return -EINTR;
 		msleep(20);
