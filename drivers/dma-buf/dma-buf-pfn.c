@@ -365,6 +365,11 @@ int dma_buf_pfn_map(struct dma_buf_pfn_attachment *attach, u64 offset,
 			attach->mapped = true;
 	}
 
+	/* What says that it is revoked has to come back */
+	if (ret == -ENODEV &&
+	    DMA_BUF_PFN_WARN_ON(dmabuf->pfn.model == DMA_BUF_PFN_PINNED))
+		ret = -EIO;
+
 	trace_dma_buf_pfn_map(attach, offset, length, ret);
 	return ret;
 }

@@ -132,6 +132,7 @@ static void test_invalidate_pinned(struct kunit *test)
 {
 	struct mock_exporter *exp;
 	struct mock_importer *imp;
+	int ret = 0;
 
 	exp = mock_export(test, DMA_BUF_PFN_PINNED, DMA_BUF_PFN_MMIO, 1);
 	/* While nobody is attached, it may do what it wants */
@@ -143,6 +144,12 @@ static void test_invalidate_pinned(struct kunit *test)
 	MOCK_EXPECT_WARNING(test, MOCK_WARN_INVALIDATE_PINNED, mock_revoke(exp));
 	/* The importer is safe all the same */
 	KUNIT_EXPECT_EQ(test, 1, imp->invalidates);
+	KUNIT_EXPECT_FALSE(test, imp->attach->mapped);
+
+	/* And does not wait for what may never come back */
+	MOCK_EXPECT_WARNING(test, MOCK_WARN_REVOKED_PINNED,
+			    ret = mock_map_pages(imp, 0, 1));
+	KUNIT_EXPECT_EQ(test, -EIO, ret);
 	KUNIT_EXPECT_FALSE(test, imp->attach->mapped);
 	mock_detach(imp);
 }
