@@ -69,7 +69,8 @@ static const char usage[] =
 	"usage: tdi-bind --device BDF\n"
 	"\n"
 	"Binds a function to a small VM, by VFIO and by iommufd, and checks who can access\n"
-	"its largest BAR meanwhile. The content of the BAR is OVERWRITTEN.\n"
+	"its largest BAR meanwhile, which is 4 MiB or more. The content of the BAR is\n"
+	"OVERWRITTEN.\n"
 	"The function has vfio-pci as its driver and is connected to the simulated TSM:\n"
 	"\n"
 	"  modprobe tsm-sim devices=BDF\n"
@@ -173,7 +174,7 @@ static void open_all(struct demo *demo)
 		demo->bar = bar;
 	}
 	if (demo->size < 2 * IOVA_SIZE)
-		fail("the largest BAR of %s is too small", demo->bdf);
+		fail("the largest BAR of %s is smaller than 4 MiB", demo->bdf);
 
 	demo->gpa = SZ_4G;
 	while (demo->gpa < demo->size)
@@ -337,7 +338,7 @@ static void map_private(struct demo *demo)
 }
 
 /* The page of the MSI-X table is the host's business, and the guest's to see */
-static void map_msix(struct demo *demo)
+static bool map_msix(struct demo *demo)
 {
 	struct tdi_info info;
 	__u64 differ;
@@ -361,9 +362,10 @@ static void map_msix(struct demo *demo)
 		check(demo, !differ, "the first MSI-X entry is in use");
 		say("MSI-X table of BAR%u mapped shared, and read by the guest",
 		    range->bar);
-		return;
+		return true;
 	}
 	say("the device has no MSI-X table");
+	return false;
 }
 
 static void host_is_refused(struct demo *demo)
@@ -399,6 +401,7 @@ static void guest_resets(struct demo *demo)
 
 static void polite_vmm(struct demo *demo)
 {
+	bool msix;
 	__u64 gpa;
 
 	step("shared: the guest and the IOMMU map the BAR by a dma-buf");
@@ -418,7 +421,7 @@ static void polite_vmm(struct demo *demo)
 	step("map what is private, and the MSI-X table shared");
 	gpa = demo->gpa + demo->private.offset;
 	map_private(demo);
-	map_msix(demo);
+	msix = map_msix(demo);
 
 	step("accept the device on behalf of the guest, which uses it");
 	guest_accepts(demo);
@@ -444,7 +447,8 @@ static void polite_vmm(struct demo *demo)
 	step("unbind, and shared again");
 	unbind_device(demo);
 	vm_delete_slot(&demo->vm, SLOT_PRIVATE);
-	vm_delete_slot(&demo->vm, SLOT_MSIX);
+	if (msix)
+		vm_delete_slot(&demo->vm, SLOT_MSIX);
 	vm_set_private(&demo->vm, gpa, demo->private.size, false);
 	close(demo->private_fd);
 	demo->private_fd = -1;
