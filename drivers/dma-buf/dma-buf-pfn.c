@@ -319,9 +319,10 @@ EXPORT_SYMBOL_NS_GPL(dma_buf_pfn_emit_phys, "DMA_BUF");
  * Context: Process context, may sleep. The caller holds the reservation lock.
  *
  * Return: 0; -EINVAL for a part that is empty, unaligned or beyond the buffer;
- * -ENODEV while the buffer is revoked; -EHWPOISON for a poisoned page; -EIO if
- * the exporter broke a rule; -EINTR for a signal while waiting for a moving
- * buffer; or an error of the importer or the exporter, such as -ENOMEM.
+ * -ENODEV while the buffer is revoked, which a pinned one is never; -EHWPOISON
+ * for a poisoned page; -EIO if the exporter broke a rule; -EINTR for a signal
+ * while waiting for a moving buffer; or an error of the importer or the exporter,
+ * such as -ENOMEM.
  */
 int dma_buf_pfn_map(struct dma_buf_pfn_attachment *attach, u64 offset,
 		    u64 length)

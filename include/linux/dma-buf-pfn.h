@@ -167,9 +167,9 @@ struct dma_buf_pfn_exporter_ops {
 	 * lock held.
 	 *
 	 * Return: 0; -ENODEV while the buffer is revoked, which tells the
-	 * importer to wait for its revalidate callback; -EHWPOISON if one of
-	 * the pages is poisoned; or another negative error code. On an error
-	 * @unmap is not called.
+	 * importer to wait for its revalidate callback, and is not for a
+	 * pinned buffer; -EHWPOISON if one of the pages is poisoned; or
+	 * another negative error code. On an error @unmap is not called.
 	 */
 	int (*map)(struct dma_buf_pfn_attachment *attach, u64 offset,
 		   u64 length);

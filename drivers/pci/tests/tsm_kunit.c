@@ -522,24 +522,14 @@ static void tdi_error_in_bind(struct kunit *test)
 	EXPECT_LOG(test, "ube");
 }
 
-static struct device_attribute *sysfs_attr(const char *name)
+static ssize_t sysfs_connect(struct mock_tsm *mock, struct mock_fn *fn)
 {
-	struct attribute **attr = pci_tsm_attr_group.attrs;
-
-	while (*attr && strcmp((*attr)->name, name))
-		attr++;
-	return *attr ? container_of(*attr, struct device_attribute, attr) : NULL;
+	return mock_store(mock, fn, "connect");
 }
 
 static ssize_t sysfs_disconnect_fn(struct mock_tsm *mock, struct mock_fn *fn)
 {
-	struct device_attribute *attr = sysfs_attr("disconnect");
-	const char *name = dev_name(&mock->tsm_dev->dev);
-
-	if (!attr)
-		return -ENOENT;
-
-	return attr->store(&fn->pdev.dev, attr, name, strlen(name));
+	return mock_store(mock, fn, "disconnect");
 }
 
 static ssize_t sysfs_disconnect(struct mock_tsm *mock)
@@ -557,12 +547,7 @@ static ssize_t not_restarted(ssize_t ret)
 
 static ssize_t sysfs_show(struct mock_tsm *mock, const char *name, char *buf)
 {
-	struct device_attribute *attr = sysfs_attr(name);
-
-	if (!attr)
-		return -ENOENT;
-
-	return not_restarted(attr->show(&mock->fn[0]->pdev.dev, attr, buf));
+	return not_restarted(mock_show(mock, mock->fn[0], name, buf));
 }
 
 static void read_all_in_unbind(struct kunit *test)
@@ -724,13 +709,21 @@ static void disconnect_while_enabling_sriov(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, mock->fn[1]->pdev.tsm);
 }
 
-/* A switch with a DSM was connected first, and then function 0, which has one, too */
-static void disconnect_of_switch(struct kunit *test)
+/* A switch has a DSM, function 0 below it as well: who is connected first serves the other */
+static void switch_before_function(struct kunit *test)
 {
 	struct mock_tsm *mock = test->priv;
 	struct pci_dev *fn = &mock->fn[1]->pdev;
 
-	KUNIT_ASSERT_EQ(test, mock_connect_above(mock, 1), 0);
+	KUNIT_ASSERT_GT(test, sysfs_disconnect(mock), 0);
+	EXPECT_LOG(test, "xdx");
+	mock_below_switch(mock);
+
+	KUNIT_ASSERT_GT(test, sysfs_connect(mock, mock->above), 0);
+	KUNIT_ASSERT_GT(test, sysfs_connect(mock, mock->fn[0]), 0);
+	EXPECT_LOG(test, "pcppc");
+	KUNIT_ASSERT_PTR_EQ(test, fn->tsm->dsm_dev, &mock->above->pdev);
+
 	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
 	KUNIT_EXPECT_EQ(test, sysfs_disconnect_fn(mock, mock->above), -EBUSY);
 	EXPECT_LOG(test, "b");
@@ -743,6 +736,92 @@ static void disconnect_of_switch(struct kunit *test)
 	KUNIT_EXPECT_GT(test, sysfs_disconnect_fn(mock, mock->above), 0);
 	EXPECT_LOG(test, "xdx");
 	KUNIT_EXPECT_NULL(test, fn->tsm);
+}
+
+static void function_before_switch(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *fn = &mock->fn[1]->pdev;
+
+	mock_below_switch(mock);
+	KUNIT_ASSERT_GT(test, sysfs_connect(mock, mock->above), 0);
+	EXPECT_LOG(test, "pc");
+	KUNIT_ASSERT_PTR_EQ(test, fn->tsm->dsm_dev, &mock->fn[0]->pdev);
+
+	KUNIT_ASSERT_EQ(test, bind(mock, 1), 0);
+	KUNIT_EXPECT_GT(test, sysfs_disconnect_fn(mock, mock->above), 0);
+	EXPECT_LOG(test, "bdx");
+	KUNIT_EXPECT_EQ(test, sysfs_disconnect(mock), -EBUSY);
+	unbind(mock, 1);
+	KUNIT_EXPECT_GT(test, sysfs_disconnect(mock), 0);
+	EXPECT_LOG(test, "uxdx");
+	KUNIT_EXPECT_NULL(test, fn->tsm);
+}
+
+static struct removal {
+	struct pci_dev *pdev;
+	struct completion done;
+} removal;
+
+static int remove_device(void *data)
+{
+	pci_tsm_destroy(removal.pdev);
+	complete_all(&removal.done);
+	return 0;
+}
+
+/* Is @pdev removed, with pci_tsm_rwsem held for write here? */
+static bool remove_in_remove(struct mock_tsm *mock)
+{
+	struct task_struct *task;
+
+	mock->in_remove = NULL;
+	reinit_completion(&removal.done);
+	task = kthread_run(remove_device, NULL, "tsm-kunit");
+	if (IS_ERR(task)) {
+		KUNIT_FAIL(mock->test, "no thread");
+		complete_all(&removal.done);
+	}
+	return wait_for_completion_timeout(&removal.done, HZ);
+}
+
+static void removal_waits(struct kunit *test)
+{
+	KUNIT_EXPECT_FALSE(test, remove_in_remove(test->priv));
+}
+
+static void removal_does_not_wait(struct kunit *test)
+{
+	KUNIT_EXPECT_TRUE(test, remove_in_remove(test->priv));
+}
+
+/* The device is not removed while the TSM driver is still at the end of its context */
+static void remove_while_disconnecting(struct kunit *test)
+{
+	struct mock_tsm *mock = test->priv;
+	struct pci_dev *pdev = &mock->fn[1]->pdev;
+
+	init_completion(&removal.done);
+	removal.pdev = pdev;
+	mock->in_remove = removal_waits;
+	KUNIT_EXPECT_GT(test, sysfs_disconnect(mock), 0);
+	wait_for_completion(&removal.done);
+	EXPECT_LOG(test, "xdx");
+
+	KUNIT_ASSERT_GT(test, sysfs_connect(mock, mock->fn[0]), 0);
+	pci_tsm_destroy(pdev);
+	EXPECT_LOG(test, "pcpx");
+	KUNIT_ASSERT_GT(test, sysfs_disconnect(mock), 0);
+	EXPECT_LOG(test, "dx");
+
+	/* Who was removed gets no context, and without one waits for nobody */
+	set_bit(PCI_DEV_REMOVED, &pdev->priv_flags);
+	KUNIT_ASSERT_GT(test, sysfs_connect(mock, mock->fn[0]), 0);
+	EXPECT_LOG(test, "pc");
+	mock->in_remove = removal_does_not_wait;
+	KUNIT_ASSERT_GT(test, sysfs_disconnect(mock), 0);
+	wait_for_completion(&removal.done);
+	EXPECT_LOG(test, "dx");
 }
 
 static void guest_req_arch(struct kunit *test)
@@ -822,7 +901,9 @@ static struct kunit_case tsm_cases[] = {
 	KUNIT_CASE(tdi_error_in_bind),
 	KUNIT_CASE(disconnect_while_bound),
 	KUNIT_CASE(disconnect_while_enabling_sriov),
-	KUNIT_CASE(disconnect_of_switch),
+	KUNIT_CASE(switch_before_function),
+	KUNIT_CASE(function_before_switch),
+	KUNIT_CASE(remove_while_disconnecting),
 	KUNIT_CASE(sysfs_does_not_wait),
 	KUNIT_CASE(requests_let_sysfs_in),
 	KUNIT_CASE(signal_ends_wait),

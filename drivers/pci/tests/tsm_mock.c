@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <kunit/static_stub.h>
 #include <kunit/test-bug.h>
+#include <linux/bitfield.h>
 #include <linux/delay.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
@@ -29,7 +30,7 @@ static struct mock_fn *to_mock_fn(struct pci_dev *pdev)
 
 static struct mock_tsm *to_mock(struct pci_dev *pdev)
 {
-	return container_of(pdev->bus, struct mock_tsm, bus);
+	return to_mock_fn(pdev)->mock;
 }
 
 static int mock_fn_read(struct mock_fn *fn, int where, int size, u32 *val)
@@ -125,6 +126,23 @@ void mock_below(struct mock_tsm *mock)
 	mock->bus.self = &mock->above->pdev;
 }
 
+/* They are behind the downstream port of a switch that has TEE, as function 0 has */
+void mock_below_switch(struct mock_tsm *mock)
+{
+	struct pci_dev *up = &mock->above->pdev, *down = &mock->port->pdev;
+
+	up->pcie_flags_reg = FIELD_PREP(PCI_EXP_FLAGS_TYPE, PCI_EXP_TYPE_UPSTREAM);
+	up->dev.bus = &pci_bus_type;
+	mock->inside.self = up;
+
+	down->bus = &mock->inside;
+	down->dev.parent = &up->dev;
+	mock->bus.self = down;
+
+	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++)
+		mock->fn[i]->pdev.dev.parent = &down->dev;
+}
+
 /* A function is a virtual one */
 bool mock_virtfn(struct mock_tsm *mock, int nr, struct mock_fn *physfn)
 {
@@ -157,21 +175,28 @@ void mock_msix(struct mock_fn *fn, u16 vectors, u32 table, u32 pba)
 
 static struct pci_tsm *mock_probe(struct tsm_dev *tsm_dev, struct pci_dev *pdev)
 {
-	return NULL;
+	struct pci_tsm *tsm = &to_mock_fn(pdev)->tsm.base_tsm;
+
+	mock_log(to_mock(pdev), 'p');
+	return pci_tsm_link_constructor(pdev, tsm, tsm_dev) ? NULL : tsm;
 }
 
 static void mock_remove(struct pci_tsm *tsm)
 {
-	mock_log(to_mock(tsm->pdev), 'x');
+	struct mock_tsm *mock = to_mock(tsm->pdev);
+
+	mock_log(mock, 'x');
+	if (mock->in_remove)
+		mock->in_remove(mock->test);
 }
 
-static int mock_connect(struct pci_dev *pdev)
+static int mock_fn_connect(struct pci_dev *pdev)
 {
 	mock_log(to_mock(pdev), 'c');
 	return 0;
 }
 
-static void mock_disconnect(struct pci_dev *pdev)
+static void mock_fn_disconnect(struct pci_dev *pdev)
 {
 	mock_log(to_mock(pdev), 'd');
 }
@@ -261,7 +286,8 @@ static void mock_fn_release(struct device *dev)
 	kfree(to_mock_fn(to_pci_dev(dev)));
 }
 
-static struct mock_fn *mock_fn_alloc(struct pci_bus *bus, int nr)
+static struct mock_fn *mock_fn_alloc(struct mock_tsm *mock,
+				     struct pci_bus *bus, int nr)
 {
 	struct mock_fn *fn = kzalloc_obj(*fn);
 	struct pci_dev *pdev;
@@ -269,6 +295,8 @@ static struct mock_fn *mock_fn_alloc(struct pci_bus *bus, int nr)
 	if (!fn)
 		return NULL;
 
+	fn->mock = mock;
+	mutex_init(&fn->tsm.lock);
 	pdev = &fn->pdev;
 	device_initialize(&pdev->dev);
 	pdev->dev.release = mock_fn_release;
@@ -285,28 +313,35 @@ static struct mock_fn *mock_fn_alloc(struct pci_bus *bus, int nr)
 	return fn;
 }
 
-static int mock_fn_connect(struct mock_tsm *mock, struct mock_fn *fn)
+static struct device_attribute *sysfs_attr(const char *name)
 {
-	int rc;
+	struct attribute **attr = pci_tsm_attr_group.attrs;
 
-	mutex_init(&fn->tsm.lock);
-	rc = pci_tsm_link_constructor(&fn->pdev, &fn->tsm.base_tsm,
-				      mock->tsm_dev);
-	if (!rc)
-		fn->pdev.tsm = &fn->tsm.base_tsm;
-	return rc;
+	while (*attr && strcmp((*attr)->name, name))
+		attr++;
+	return *attr ? container_of(*attr, struct device_attribute, attr) : NULL;
 }
 
-/* A context for what is above, and function @nr is behind it */
-int mock_connect_above(struct mock_tsm *mock, int nr)
+ssize_t mock_store(struct mock_tsm *mock, struct mock_fn *fn, const char *name)
 {
-	int rc;
+	struct device_attribute *attr = sysfs_attr(name);
+	const char *tsm = dev_name(&mock->tsm_dev->dev);
 
-	mock->above->pdev.bus = &mock->bus;
-	rc = mock_fn_connect(mock, mock->above);
-	if (!rc)
-		mock->fn[nr]->pdev.tsm->dsm_dev = &mock->above->pdev;
-	return rc;
+	if (!attr)
+		return -ENOENT;
+
+	return attr->store(&fn->pdev.dev, attr, tsm, strlen(tsm));
+}
+
+ssize_t mock_show(struct mock_tsm *mock, struct mock_fn *fn, const char *name,
+		  char *buf)
+{
+	struct device_attribute *attr = sysfs_attr(name);
+
+	if (!attr)
+		return -ENOENT;
+
+	return attr->show(&fn->pdev.dev, attr, buf);
 }
 
 static void mock_owner_init(struct mock_tsm *mock, struct mock_owner *owner)
@@ -339,11 +374,13 @@ int mock_tsm_init(struct kunit *test)
 	kunit_activate_static_stub(test, pci_tsm_get_fn, mock_get_fn);
 	kunit_activate_static_stub(test, pci_tsm_next_dev, mock_next_dev);
 	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++) {
-		mock->fn[i] = mock_fn_alloc(&mock->bus, i);
+		mock->fn[i] = mock_fn_alloc(mock, &mock->bus, i);
 		KUNIT_ASSERT_NOT_NULL(test, mock->fn[i]);
 	}
-	mock->above = mock_fn_alloc(&mock->root, 0);
+	mock->above = mock_fn_alloc(mock, &mock->root, 0);
 	KUNIT_ASSERT_NOT_NULL(test, mock->above);
+	mock->port = mock_fn_alloc(mock, &mock->root, 1);
+	KUNIT_ASSERT_NOT_NULL(test, mock->port);
 
 	mock_owner_init(mock, &mock->owner);
 	mock_owner_init(mock, &mock->other);
@@ -356,8 +393,8 @@ int mock_tsm_init(struct kunit *test)
 	mock->ops.viommu_types = BIT(0) | BIT(31);
 	mock->ops.probe = mock_probe;
 	mock->ops.remove = mock_remove;
-	mock->ops.connect = mock_connect;
-	mock->ops.disconnect = mock_disconnect;
+	mock->ops.connect = mock_fn_connect;
+	mock->ops.disconnect = mock_fn_disconnect;
 	mock->ops.bind = mock_bind;
 	mock->ops.stop = mock_stop;
 	mock->ops.unbind = mock_unbind;
@@ -366,8 +403,9 @@ int mock_tsm_init(struct kunit *test)
 
 	mock->tsm_dev = tsm_register(NULL, &mock->ops);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, mock->tsm_dev);
-	for (int i = 0; i < ARRAY_SIZE(mock->fn); i++)
-		KUNIT_ASSERT_EQ(test, mock_fn_connect(mock, mock->fn[i]), 0);
+	KUNIT_ASSERT_GT(test, mock_store(mock, mock->fn[0], "connect"), 0);
+	KUNIT_ASSERT_STREQ(test, mock->log, "pcp");
+	mock->log[0] = '\0';
 	return 0;
 }
 
@@ -385,6 +423,8 @@ void mock_tsm_exit(struct kunit *test)
 			put_device(&mock->fn[i]->pdev.dev);
 	if (mock->above)
 		put_device(&mock->above->pdev.dev);
+	if (mock->port)
+		put_device(&mock->port->pdev.dev);
 	if (mock->bridge)
 		pci_free_host_bridge(mock->bridge);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A function with BARs and a multifunction neighbour on a bus of their own, a
- * device on another bus that they can be made to depend on, a TSM driver for them
- * that keeps a log of what is called, and owners for TDIs.
+ * device on another bus that they can be made to depend on, or a switch with a DSM, a
+ * TSM driver for them that keeps a log of what is called, and owners for TDIs.
  */
 #ifndef PCI_TSM_MOCK_H
 #define PCI_TSM_MOCK_H
@@ -17,6 +17,7 @@
 #define MOCK_BUS_OFFSET		0x10000000UL
 
 struct mock_fn {
+	struct mock_tsm *mock;
 	struct pci_dev pdev;
 	struct pci_tsm_pf0 tsm;
 	struct pci_tdi tdi;
@@ -33,14 +34,17 @@ struct mock_tsm {
 	struct resource window;
 	struct pci_bus bus;
 	struct pci_bus root;
+	/* Between the two ports of the switch, see mock_below_switch() */
+	struct pci_bus inside;
 	/* Of the architecture, which may look for the domain here: all 0 */
 	u8 sysdata[256] __aligned(8);
 	struct mock_fn *fn[2];
 	/*
-	 * Without a TSM context, unless with mock_connect_above(): see mock_below()
-	 * and mock_virtfn()
+	 * Without a TSM context as long as it is not connected: see mock_below(),
+	 * mock_below_switch(), and mock_virtfn()
 	 */
 	struct mock_fn *above;
+	struct mock_fn *port;
 	struct tsm_dev *tsm_dev;
 	struct pci_tsm_ops ops;
 	struct module module;
@@ -60,6 +64,8 @@ struct mock_tsm {
 	unsigned int request_ms;
 	/* Called where the next unbind is, with all the locks that it has */
 	void (*in_unbind)(struct kunit *test);
+	/* The same, for the end of a context */
+	void (*in_remove)(struct kunit *test);
 	struct kunit *test;
 	/* What tdi_ranges returns a copy of */
 	const struct pci_tdi_ranges *ranges;
@@ -71,7 +77,10 @@ void mock_bar(struct mock_fn *fn, int bar, u64 start, u64 len,
 	      unsigned long flags);
 void mock_msix(struct mock_fn *fn, u16 vectors, u32 table, u32 pba);
 void mock_below(struct mock_tsm *mock);
-int mock_connect_above(struct mock_tsm *mock, int nr);
+void mock_below_switch(struct mock_tsm *mock);
+ssize_t mock_store(struct mock_tsm *mock, struct mock_fn *fn, const char *name);
+ssize_t mock_show(struct mock_tsm *mock, struct mock_fn *fn, const char *name,
+		  char *buf);
 bool mock_virtfn(struct mock_tsm *mock, int nr, struct mock_fn *physfn);
 
 /* The log must be @expected, and is empty afterwards */

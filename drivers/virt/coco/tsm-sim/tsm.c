@@ -42,14 +42,15 @@ u32 sim_fail_connect;
  */
 static int step(struct sim_fn *fn, enum sim_step step)
 {
-	u32 error = READ_ONCE(fn->fail[step]);
 	ktime_t start = ktime_get();
+	u32 error;
 
 	while (ktime_ms_delta(ktime_get(), start) < READ_ONCE(fn->delay[step])) {
 		if (fatal_signal_pending(current) && !READ_ONCE(fn->stubborn))
 			return -EINTR;
 		msleep(20);
 	}
+	error = READ_ONCE(fn->fail[step]);
 	return error <= MAX_ERRNO ? -(int)error : -EIO;
 }
 

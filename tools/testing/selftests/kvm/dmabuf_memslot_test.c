@@ -6,6 +6,8 @@
  *
  * See dmabuf_memslot.h for the device that is needed.
  */
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -492,6 +494,41 @@ TEST_F(dmabuf_memslot, close_device_first)
 
 	vm_delete_dmabuf(self->vm, DMABUF_SLOT);
 	guest_exits_mmio(self->vcpu, DMABUF_GPA, false);
+}
+
+static bool vfio_has_type1(void)
+{
+	int fd = open("/dev/vfio/vfio", O_RDWR);
+	bool has = fd >= 0 && ioctl(fd, VFIO_CHECK_EXTENSION, VFIO_TYPE1_IOMMU) > 0;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
+/* A device that was opened by its group exports as well, without iommufd. */
+TEST_F(dmabuf_memslot, device_of_group)
+{
+	if (!vfio_has_type1())
+		SKIP(return, "VFIO has no containers with a type 1 IOMMU");
+
+	bar_close(&self->bar);
+	default_iommu_mode = MODE_VFIO_TYPE1_IOMMU;
+	ASSERT_EQ(bar_open(&self->bar, variant->type), NULL);
+
+	self->fd = create_slot(self->vm, &self->bar, SZ_4M);
+	bar_write(&self->bar, 0, 0x66);
+	EXPECT_EQ(guest_read(self->vcpu, DMABUF_GPA), 0x66);
+
+	bar_set_decode(&self->bar, false);
+	guest_start(self->vcpu, GUEST_READ, DMABUF_GPA, 0);
+	guest_faults(self->vcpu, DMABUF_GPA, KVM_MEMORY_EXIT_FLAG_REVOKED);
+	bar_set_decode(&self->bar, true);
+	EXPECT_EQ(guest_done(self->vcpu), 0x66);
+
+	bar_close(&self->bar);
+	guest_start(self->vcpu, GUEST_READ, DMABUF_GPA, 0);
+	guest_faults(self->vcpu, DMABUF_GPA, KVM_MEMORY_EXIT_FLAG_REVOKED);
 }
 
 /* A write to a READONLY memslot is emulated MMIO, revoked or not. */
