@@ -709,7 +709,7 @@ static void disconnect_while_enabling_sriov(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, mock->fn[1]->pdev.tsm);
 }
 
-/* A switch has a DSM, function 0 below it as well: who is connected first serves the other */
+/* Both a switch and function 0 below it have a DSM: function 1 stays with the first */
 static void switch_before_function(struct kunit *test)
 {
 	struct mock_tsm *mock = test->priv;
@@ -770,7 +770,7 @@ static int remove_device(void *data)
 	return 0;
 }
 
-/* Is @pdev removed, with pci_tsm_rwsem held for write here? */
+/* Does the removal end while pci_tsm_rwsem is held for write here? */
 static bool remove_in_remove(struct mock_tsm *mock)
 {
 	struct task_struct *task;
@@ -804,7 +804,7 @@ static void remove_while_disconnecting(struct kunit *test)
 	init_completion(&removal.done);
 	removal.pdev = pdev;
 	mock->in_remove = removal_waits;
-	KUNIT_EXPECT_GT(test, sysfs_disconnect(mock), 0);
+	KUNIT_ASSERT_GT(test, sysfs_disconnect(mock), 0);
 	wait_for_completion(&removal.done);
 	EXPECT_LOG(test, "xdx");
 
