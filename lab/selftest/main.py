@@ -613,6 +613,9 @@ def results_are_read_right(repo):
     text = ('1..2\n# a.c:1:one:Expected 1 (1) == f() (1)\nok 1 one\n#  RUN           two ...\n# a.c:2:two:Expected 1 (1) == f() (0)\n'
             '# two: Test terminated by assertion\n#          FAIL  two\nnot ok 2 two\n')
     assert fails(text, 1)[0].why == 'a.c:2:two:Expected 1 (1) == f() (0)\ntwo: Test terminated by assertion'
+    text = ('1..1\n\n==== Test Assertion Failure ====\n  a.c:3: false\n  pid=7 tid=7 errno=4 - Interrupted\n'
+            '     1\t0x000000000040: ?? at ??:0\n  Unexpected exit reason 8 (SHUTDOWN)\n  another line\nnot ok 1 one\n')
+    assert fails(text, 254)[0].why == 'a.c:3: false\nUnexpected exit reason 8 (SHUTDOWN)', fails(text, 254)[0].why
     nested = ('KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: suite\n    1..2\n    ok 1 good\n'
               '    # bad: EXPECTATION FAILED at a.c:3\n    Expected err == 0, but\n        err == -4 (0xfffffffc)\n    not ok 2 bad\n'
               'not ok 1 suite\n')

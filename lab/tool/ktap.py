@@ -8,6 +8,9 @@ LINE = re.compile(r'^(\s*)(not ok|ok)\s+(\d+)\s*(?:-\s+)?(.*?)\s*(?:#\s*(SKIP|TO
 PLAN = re.compile(r'^(\s*)1\.\.(\d+)\s*(?:#\s*SKIP\s*(.*))?$')
 # What the harness says of an expectation and of a time limit, and KUnit in lines of its own
 WHY = re.compile(r'^\s*#?\s*(\S+\.[ch]:\d+:.*|\S+: Test terminated .*|\S+: (?:EXPECTATION|ASSERTION) FAILED.*|Expected .*)$')
+# The message of KVM's TEST_ASSERT(), which comes after its expression, the process, and a stack of calls
+ASSERTION = '==== Test Assertion Failure ===='
+MESSAGE = re.compile(r'^  (?!pid=|\(stack trace|\S+\.[ch]:\d+: )(\S.*)$')
 LINES = 10
 KSFT_SKIP = 4
 
@@ -31,9 +34,13 @@ def unique(name, taken):
 
 def binary(name, text, code, seconds=None, limit=None):
     """The results of one selftest program: its own TAP lines, and its exit code."""
-    results, taken, planned, seen, said = [], set(), None, 0, []
+    results, taken, planned, seen, said, asserted = [], set(), None, 0, [], False
     for line in text.splitlines():
         said += WHY.findall(line)
+        message = MESSAGE.match(line) if asserted else None
+        if message:
+            said.append(message[1])
+        asserted = line == ASSERTION or asserted and not message
         plan = PLAN.match(line)
         if plan and not plan[1] and planned is None:
             planned = int(plan[2])
@@ -47,7 +54,7 @@ def binary(name, text, code, seconds=None, limit=None):
         status = SKIP if (match[5] or '').upper() == 'SKIP' else PASS if match[2].lower() == 'ok' else FAIL
         test = match[4].strip() or match[3]
         results.append(Result(unique(f'{name}/{test}'.replace(' ', '_'), taken), status, why(status, match[6], said)))
-        said = []
+        said, asserted = [], False
     if code in (124, 137, 143) and limit and seconds is not None and seconds >= limit:
         results.append(Result(name, FAIL, f'not done after {limit} s', seconds))
     elif planned is not None and seen < planned:
