@@ -1455,6 +1455,53 @@ TEST(vf_revoked)
 	free(vf_bdf);
 }
 
+/* Whose context of the TSM that of @bdf is part of, as its files in sysfs say */
+static const char *dsm_of(const char *bdf)
+{
+	static char buf[64];
+	char path[PATH_MAX];
+	bool authenticated;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/authenticated", bdf);
+	authenticated = !access(path, F_OK);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/tsm/dsm", bdf);
+	if (get(path, buf, sizeof(buf)))
+		return authenticated ? "only authenticated" : "none";
+	buf[strcspn(buf, "\n")] = '\0';
+	return authenticated ? buf : "only dsm";
+}
+
+/* The files of a VF come and go with its context */
+TEST(vf_sysfs)
+{
+	struct vmm pf;
+	char *vf_bdf;
+	int i;
+
+	if (!sriov_bdf || violations() < 0)
+		SKIP(return, "No device with SR-IOV, or no tsm-sim");
+
+	vmm_open_device(&pf, sriov_bdf, NULL, VF_TOKEN, true);
+	sysfs_sriov_numvfs_set(sriov_bdf, 1);
+	vf_bdf = sysfs_sriov_vf_bdf_get(sriov_bdf, 0);
+
+	for (i = 0; i < 2; i++) {
+		EXPECT_STREQ(sriov_bdf, dsm_of(vf_bdf));
+		EXPECT_EQ(0, put_pci(sriov_bdf, "tsm/disconnect", "tsm0"));
+		EXPECT_STREQ("none", dsm_of(vf_bdf));
+		reconnect();
+		EXPECT_STREQ(sriov_bdf, dsm_of(vf_bdf));
+
+		EXPECT_EQ(0, put_sim("gone", "1"));
+		EXPECT_STREQ("none", dsm_of(vf_bdf));
+		reconnect();
+	}
+
+	sysfs_sriov_numvfs_set(sriov_bdf, 0);
+	vmm_close(&pf);
+	free(vf_bdf);
+}
+
 int main(int argc, char *argv[])
 {
 	get_devices(&argc, argv);
