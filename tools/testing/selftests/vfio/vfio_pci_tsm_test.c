@@ -1455,7 +1455,7 @@ TEST(vf_revoked)
 	free(vf_bdf);
 }
 
-/* Whose context of the TSM that of @bdf is part of, as its files in sysfs say */
+/* The DSM of @bdf, or "none" without its files in sysfs */
 static const char *dsm_of(const char *bdf)
 {
 	static char buf[64];
@@ -1481,6 +1481,7 @@ TEST(vf_sysfs)
 	if (!sriov_bdf || violations() < 0)
 		SKIP(return, "No device with SR-IOV, or no tsm-sim");
 
+	put_sim("violations", "0");
 	vmm_open_device(&pf, sriov_bdf, NULL, VF_TOKEN, true);
 	sysfs_sriov_numvfs_set(sriov_bdf, 1);
 	vf_bdf = sysfs_sriov_vf_bdf_get(sriov_bdf, 0);
@@ -1499,6 +1500,7 @@ TEST(vf_sysfs)
 
 	sysfs_sriov_numvfs_set(sriov_bdf, 0);
 	vmm_close(&pf);
+	EXPECT_EQ(0, violations());
 	free(vf_bdf);
 }
 
